@@ -1,0 +1,26 @@
+"""Fixtures several rooms share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.task import Task
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of optional real data (CIFAR-10 and others), from EDGEKIT_DATA or beside the repository."""
+    default = Path(__file__).parents[1] / ".." / "shared" / "data"
+    path = Path(os.environ.get("EDGEKIT_DATA", default)).resolve()
+    if not path.is_dir():
+        pytest.skip(f"needs the optional data folder, {path} is not there; set EDGEKIT_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_task() -> Task:
+    """The embedded digits at 32x32."""
+    return Task.digits()
