@@ -20,7 +20,7 @@ _MAX_CELLS = 4_000_000
 
 
 def low_quantile_s(durations_s: FloatArray) -> float:
-    """The 20 % quantile of a block's run times, in seconds: what the block costs when little disturbs it."""
+    """The 20 % quantile of a block's run times: what a run costs when little disturbs it."""
     return float(np.quantile(durations_s, LOW_QUANTILE))
 
 
@@ -29,8 +29,10 @@ class TwoWayFit:
     """Result of ``two_way_fit``; all values are natural logarithms.
 
     Attributes:
-        label: (n_nets,) log time of each net in the machine's fast state; nan for a net without a block.
-        state: (n_blocks,) slow-down of the machine during each block, in the order the blocks were given.
+        label: (n_nets,) log time of each net in the machine's fast state; nan for a net without a
+            block.
+        state: (n_blocks,) slow-down of the machine during each block, in the order the blocks were
+            given.
         residual: (n_blocks,) what neither explains.
     """
 
@@ -48,10 +50,11 @@ def two_way_fit(
 ) -> TwoWayFit:
     """Split log block times into a label per net and a state of the machine per block.
 
-    Model: ``log_t = label[net] + state(slot) + residual``. Alternates the median of ``log_t - state`` over a net's
-    blocks with a running median of ``log_t - label`` over the ``2 * window + 1`` neighbouring blocks in time (median
-    polish, Tukey 1977, with a smooth column effect). The state is shifted so that its 20 % quantile is zero: labels
-    are those of the fast state, which repeats between sessions, rather than of whatever mix of phases a session saw.
+    Model: ``log_t = label[net] + state(slot) + residual``. Alternates the median of ``log_t -
+    state`` over a net's blocks with a running median of ``log_t - label`` over the ``2 * window +
+    1`` neighbouring blocks in time (median polish, Tukey 1977, with a smooth column effect). The
+    state is shifted so that its 20 % quantile is zero: labels are those of the fast state, which
+    repeats between sessions, rather than of whatever mix of phases a session saw.
 
     Args:
         net_index: (n_blocks,) which net each block ran, from 0.
@@ -89,7 +92,7 @@ def _median_per_group(values: FloatArray, group: IntArray, n_groups: int) -> Flo
 
 
 def quantiles_s(durations_s: FloatArray) -> tuple[float, float, float]:
-    """p50, p90 and p99 in seconds; p99 is nan below 100 runs, where it would be the maximum by another name."""
+    """p50, p90 and p99; p99 is nan below 100 runs, where it would be the maximum renamed."""
     p50, p90, p99 = np.quantile(durations_s, (0.5, 0.9, 0.99))
     return float(p50), float(p90), float(p99) if durations_s.size >= MIN_RUNS_P99 else float("nan")
 
@@ -99,12 +102,13 @@ def p50_interval_s(
 ) -> tuple[float, float]:
     """95 % interval of the median over all runs, in seconds.
 
-    Runs of one block share the machine's state, so whole blocks are resampled (cluster bootstrap; Davison and
-    Hinkley 1997, section 3.8). The interval is widened about its centre by Student's t for few blocks, which
-    the plain percentile interval neglects.
+    Runs of one block share the machine's state, so whole blocks are resampled (cluster bootstrap;
+    Davison and Hinkley 1997, section 3.8). The interval is widened about its centre by Student's t
+    for few blocks, which the plain percentile interval neglects.
 
     Args:
-        blocks: run times per block, each (n_runs,), in seconds; with fewer than 2 blocks the interval is (0, inf).
+        blocks: run times per block, each (n_runs,), in seconds; with fewer than 2 blocks the
+            interval is (0, inf).
         seed: of the resampling.
         n_resamples: bootstrap samples.
     """
@@ -121,7 +125,7 @@ def p50_interval_s(
 def _resampled_medians(
     runs: FloatArray, block_of: IntArray, n_blocks: int, seed: int, n_resamples: int
 ) -> FloatArray:
-    """Medians of the runs with blocks drawn with replacement; ``runs`` ascending, weights are draw counts."""
+    """Medians of the ascending runs, each block counted as often as it was drawn."""
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), n_resamples)
     medians = np.empty(n_resamples)
@@ -143,7 +147,7 @@ def _widened(samples: FloatArray, centre: float, n_blocks: int) -> tuple[float, 
 
 
 def _student_975(degrees: int) -> float:
-    """97.5 % quantile of Student's t (Cornish-Fisher expansion, Abramowitz and Stegun 26.7.5); within 4 % from 2."""
+    """97.5 % quantile of Student's t (Abramowitz and Stegun 26.7.5); 4 % off at 2 degrees."""
     z, n = _Z_95, float(degrees)
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
@@ -211,6 +215,6 @@ def slowdown(reference_s: FloatArray) -> FloatArray:
 
 
 def trend(values: FloatArray) -> float:
-    """Median of the last third over the median of the first third; above 1.05 speaks of throttling."""
+    """Median of the last third over that of the first; above 1.05 speaks of throttling."""
     third = max(1, values.size // 3)
     return float(np.median(values[-third:]) / np.median(values[:third]))

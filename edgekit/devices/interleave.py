@@ -1,4 +1,4 @@
-"""One timing loop for everything: shuffled passes of short blocks, with the reference kernels between them."""
+"""One timing loop for everything: shuffled passes of short blocks, reference kernels between."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ class RawBlock:
         model: name of the item.
         started_s: when the block began, on the monotonic clock ``time.perf_counter``, in seconds.
         durations_s: (n_runs,) kept runs in order; the first two runs of the block were dropped.
-        reference_s: time of each reference kernel beside the block (geometric mean of before and after), in seconds.
-        marked: the reference showed a slow machine; the block counts for nothing and was taken again.
+        reference_s: time of each reference kernel beside the block (geometric mean of before and
+            after), in seconds.
+        marked: the reference showed a slow machine; the block counts for nothing and was taken
+            again.
     """
 
     model: str
@@ -60,7 +62,7 @@ class RawBlock:
 
 
 def warm_up(item: Item) -> int:
-    """Run until the median of the last ten runs is within 2 % of the ten before, for 0.5 s at most.
+    """Run until the median of the last ten runs is within 2 % of the ten before; 0.5 s at most.
 
     Returns:
         Number of runs, at least 20.
@@ -88,10 +90,11 @@ def interleave(
     seed: int,
     progress: Progress | None = None,
 ) -> list[RawBlock]:
-    """Time every item once per pass, in a new random order each pass, the reference kernels between any two blocks.
+    """Time every item once per pass, each pass in a new random order.
 
-    Neighbours in time are thus different items under the same state of the machine, and one item's blocks are spread
-    over the whole session. Warm the items up first.
+    The reference kernels run between any two blocks. Neighbours in time are thus different items
+    under the same state of the machine, and one item's blocks are spread over the whole session.
+    Warm the items up first.
 
     Args:
         items: what to time; all stay resident.
@@ -101,7 +104,8 @@ def interleave(
         progress: called with (blocks done, blocks in all).
 
     Returns:
-        n_passes * len(items) blocks in the order they were taken, none marked yet (see ``mark_blocks``).
+        n_passes * len(items) blocks in the order they were taken, none marked yet (see
+        ``mark_blocks``).
     """
     generator = np.random.default_rng(seed)
     order = np.concatenate([generator.permutation(len(items)) for _ in range(n_passes)])
@@ -120,7 +124,7 @@ def interleave(
 
 
 def mark_blocks(blocks: Sequence[RawBlock], max_slowdown: float = MAX_SLOWDOWN) -> list[RawBlock]:
-    """The blocks, marked where the reference beside them was ``max_slowdown`` times its fast state or more."""
+    """The blocks, marked where the reference beside them was above ``max_slowdown``."""
     slow = slowdown(np.array([block.reference_s for block in blocks]))
     return [
         replace(block, marked=bool(value > max_slowdown))

@@ -81,19 +81,23 @@ def measure_models(
 ) -> dict[str, Measured]:
     """Time models side by side in one session.
 
-    All sessions are resident and warm; blocks of at least ``block_s`` come in shuffled passes with the reference
-    kernels between them. Blocks beside a slow reference are marked and taken again, as are further blocks of a model
-    whose interval is still too wide, in at most three rounds. Figures come from the blocks that are not marked.
-    One process should measure with one thread count only.
+    All sessions are resident and warm; blocks of at least ``block_s`` come in shuffled passes with
+    the reference kernels between them. Blocks beside a slow reference are marked and taken again,
+    as are further blocks of a model whose interval is still too wide, in at most three rounds.
+    Figures come from the blocks that are not marked. One process should measure with one thread
+    count only.
 
     Args:
         models: what to time, by name; not empty. All are held in memory at once.
         target: this machine and the thread count.
-        n_passes: blocks per model; more are taken when the whole session would be shorter than 2 s.
+        n_passes: blocks per model; more are taken when the whole session would be shorter than 2
+            s.
         block_s: length of a block in seconds.
         seed: of inputs, order and resampling.
-        max_relative_interval: widest half-width of the 95 % interval of p50 that is accepted, relative to p50.
-        progress: called with (blocks done, blocks in all); the total grows when blocks are taken again.
+        max_relative_interval: widest half-width of the 95 % interval of p50 that is accepted,
+            relative to p50.
+        progress: called with (blocks done, blocks in all); the total grows when blocks are taken
+            again.
         raw: if given, every block is appended to it, marked ones too.
 
     Raises:
@@ -137,7 +141,7 @@ def compare_models(
     block_s: float = 0.03,
     seed: int = 0,
 ) -> PairedRatio:
-    """How many times as long ``a`` takes as ``b``: blocks in the order a b b a a b ..., compared pair by pair.
+    """How many times as long ``a`` takes as ``b``, from pairs of blocks: a b, b a, a b, ...
 
     Args:
         a: first model.
@@ -168,7 +172,7 @@ def compare_models(
 
 
 def fit_labels_s(blocks: Sequence[RawBlock], window: int = WINDOW) -> dict[str, float]:
-    """Label of each model in seconds: the two-way fit over the low quantiles of its unmarked blocks."""
+    """Label of each model: two-way fit over the low quantiles of its unmarked blocks."""
     kept = [block for block in blocks if not block.marked]
     names = sorted({block.model for block in kept})
     fit = two_way_fit(
@@ -229,8 +233,8 @@ def _figures(
     slow = slowdown(np.array([block.reference_s for block in blocks]))
     groups = _by_model(blocks)
     disturbance = (
-        f"steal {steal_share:.1%}, load {load_1min():.2f}, reference kernel up to {slow.max():.2f} times "
-        f"its fast state, {trend(slow):.2f} times from first to last third"
+        f"steal {steal_share:.1%}, load {load_1min():.2f}, reference kernel "
+        f"up to {slow.max():.2f} times its fast state, {trend(slow):.2f} times from first to last third"
     )
     intervals = {name: _interval_s(groups[name], seed) for name in n_warmup}
     for name, interval_s in intervals.items():
@@ -275,6 +279,6 @@ def _refuse_if_noisy(
     if width > max_relative_interval:
         low, high = (format_duration(value) for value in interval_s)
         raise TooNoisy(
-            f"{name}: p50 must be known to within {max_relative_interval:.2g} of itself, {format_duration(p50_s)} has "
-            f"the 95 % interval {low} to {high} (within {width:.2g}; {disturbance}); {advice}"
+            f"{name}: p50 must be known to within {max_relative_interval:.2g} of itself, "
+            f"{format_duration(p50_s)} has the 95 % interval {low} to {high} (within {width:.2g}; {disturbance}); {advice}"
         )

@@ -22,7 +22,7 @@ _N_RUNS = 3
 
 
 class ReferenceKernels:
-    """Three tiny resident models: a compute-bound fp32 convolution, an int8 one, and one bound by memory.
+    """Three tiny resident models: an fp32 convolution, an int8 one, and one bound by memory.
 
     Example:
         >>> reference = ReferenceKernels(n_threads=1)

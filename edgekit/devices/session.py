@@ -25,29 +25,37 @@ def open_session(
 ) -> ort.InferenceSession:
     """A session on the CPU provider, with everything that moves latency set explicitly.
 
-    All graph optimisations are on, nodes run one after the other, and one pool of ``n_threads`` threads (the caller's
-    included) works inside a node. The pool spins while a run is going on and goes to sleep when it ends
-    (``session.force_spinning_stop``): with many sessions resident, pools that keep spinning would take the cores from
-    the session being timed.
+    All graph optimisations are on, nodes run one after the other, and one pool of ``n_threads``
+    threads (the caller's included) works inside a node. The pool spins while a run is going on and
+    goes to sleep when it ends (``session.force_spinning_stop``): with many sessions resident,
+    pools that keep spinning would take the cores from the session being timed.
 
     Args:
         model: serialised model, parsed model, or a file; at most 1 GiB.
         n_threads: threads of the pool, at least 1.
-        profile_prefix: where ONNX Runtime writes its profile (a suffix is added); None for no profiling.
+        profile_prefix: where ONNX Runtime writes its profile (a suffix is added); None for no
+            profiling.
 
     Raises:
         InputError: the file is missing or too large, or ONNX Runtime refuses the model.
     """
+    return create_session(model, session_options(n_threads, profile_prefix))
+
+
+def create_session(model: Model, options: ort.SessionOptions) -> ort.InferenceSession:
+    """A session on the CPU provider with options of the caller's making.
+
+    Raises:
+        InputError: as ``open_session``.
+    """
     source = _source(model)
     try:
-        return ort.InferenceSession(
-            source, session_options(n_threads, profile_prefix), providers=[CPU_PROVIDER]
-        )
+        return ort.InferenceSession(source, options, providers=[CPU_PROVIDER])
     except Exception as error:  # ONNX Runtime's errors share no base class of their own
         reason = str(error).strip().split("\n")[0]
         raise InputError(
-            f"ONNX Runtime {ort.__version__} must be able to load {_describe(model)}, it says: {reason}; "
-            "check the file with onnx.checker or export it again"
+            f"ONNX Runtime {ort.__version__} must be able to load {_describe(model)}, it says: "
+            f"{reason}; check the file with onnx.checker or export it again"
         ) from error
 
 
@@ -86,7 +94,8 @@ def random_inputs(session: ort.InferenceSession, seed: int) -> Feed:
         shape = tuple(size if isinstance(size, int) else 1 for size in node.shape)
         if np.prod(shape, dtype=np.float64) > MAX_INPUT_VALUES:
             raise InputError(
-                f"an input holds at most {MAX_INPUT_VALUES} values, {node.name!r} has shape {shape}"
+                f"an input holds at most {MAX_INPUT_VALUES} values, "
+                f"{node.name!r} has shape {shape}; fix its dimensions"
             )
         feed[node.name] = generator.standard_normal(shape, dtype=np.float32)
     return feed
