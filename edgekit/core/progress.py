@@ -103,7 +103,9 @@ class _Shown:
         self.n_done, self.best = n_done, best_so_far or self.best
         now_s = self.clock()
         every_s = BAR_EVERY_S if self.stream.isatty() else LINE_EVERY_S
-        due_s = self.started_s + SHOWN_AFTER_S if self.painted_s is None else self.painted_s + every_s
+        due_s = (
+            self.started_s + SHOWN_AFTER_S if self.painted_s is None else self.painted_s + every_s
+        )
         if now_s >= due_s:
             self._paint(now_s)
 

@@ -14,7 +14,14 @@ from edgekit.core.errors import InputError
 from edgekit.core.images.datasets import Dataset, gather_dataset, sizes_of
 from edgekit.core.images.decode import default_resolution, size_of, square_of_array
 from edgekit.core.images.folder import list_folder
-from edgekit.core.images.gather import Encoded, LabelledImages, Unreadable, bytes_of, check_memory, gather
+from edgekit.core.images.gather import (
+    Encoded,
+    LabelledImages,
+    Unreadable,
+    bytes_of,
+    check_memory,
+    gather,
+)
 from edgekit.core.images.parquet import find_parts, open_part
 from edgekit.core.progress import Progress
 
@@ -54,8 +61,14 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_memory(1, self.resolution, DEFAULT_MAX_BYTES)
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, self.mean + self.std)):
-            raise InputError(f"mean and std are three finite numbers each, got {self.mean} and {self.std}")
+        if (
+            len(self.mean) != 3
+            or len(self.std) != 3
+            or not all(map(math.isfinite, self.mean + self.std))
+        ):
+            raise InputError(
+                f"mean and std are three finite numbers each, got {self.mean} and {self.std}"
+            )
         if not min(self.std) > 0:
             raise InputError(f"each std must be above zero, got {self.std}")
         if self.layout != "NCHW":
@@ -72,7 +85,9 @@ class Preprocessing:
         """
         side = self.resolution
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise InputError(f"images are uint8 (n, height, width, 3), got {images.dtype} {images.shape}")
+            raise InputError(
+                f"images are uint8 (n, height, width, 3), got {images.dtype} {images.shape}"
+            )
         if images.shape[1:3] != (side, side):
             images = np.stack([square_of_array(image, side) for image in images])
         scale = np.float32(1 / 255) / np.asarray(self.std, dtype=np.float32)
@@ -99,8 +114,14 @@ class Preprocessing:
             InputError: a value is missing, of another type or out of range.
         """
         resolution, layout = document.get("resolution"), document.get("layout")
-        if not isinstance(resolution, int) or isinstance(resolution, bool) or not isinstance(layout, str):
-            raise InputError(f"preprocessing needs a whole resolution and a layout, got {resolution!r} and {layout!r}")
+        if (
+            not isinstance(resolution, int)
+            or isinstance(resolution, bool)
+            or not isinstance(layout, str)
+        ):
+            raise InputError(
+                f"preprocessing needs a whole resolution and a layout, got {resolution!r} and {layout!r}"
+            )
         return cls(resolution, _triple(document.get("mean")), _triple(document.get("std")), layout)
 
 
@@ -267,13 +288,17 @@ class Task:
             InputError: items of another kind, empty data sets, or as in ``from_folder``.
         """
         if not len(train) or not len(test):
-            raise InputError(f"data sets must not be empty, got {len(train)} for training and {len(test)} for test")
+            raise InputError(
+                f"data sets must not be empty, got {len(train)} for training and {len(test)} for test"
+            )
         shown = progress or Progress()
         side = resolution or default_resolution(sizes_of(train, _N_LOOKED_AT))
         check_memory(len(train) + len(test), side, max_bytes)
         read = [gather_dataset(data, side, name, shown) for data in (train, test)]
         names = tuple(labels or getattr(train, "classes", None) or _numbered(read))
-        return _assemble("datasets", name, names, read, _Cut(seed, validation_share, n_calibration, 0.0))
+        return _assemble(
+            "datasets", name, names, read, _Cut(seed, validation_share, n_calibration, 0.0)
+        )
 
     @classmethod
     def digits(cls, resolution: int = 32, *, seed: int = 0) -> Task:
@@ -293,7 +318,9 @@ class Task:
         return _assemble("embedded", "digits", names, [read], _Cut(seed, 0.1, 256, 0.2))
 
 
-def load_task(text: str, *, seed: int, resolution: int | None = None, progress: Progress | None = None) -> Task:
+def load_task(
+    text: str, *, seed: int, resolution: int | None = None, progress: Progress | None = None
+) -> Task:
     """The task behind the text of ``--data``.
 
     Args:
@@ -339,7 +366,9 @@ class _Cut:
             raise InputError(f"at least one calibration image is needed, got {self.n_calibration}")
 
 
-def _assemble(kind: str, name: str, labels: Sequence[str], read: list[LabelledImages], cut: _Cut) -> Task:
+def _assemble(
+    kind: str, name: str, labels: Sequence[str], read: list[LabelledImages], cut: _Cut
+) -> Task:
     """Cut what was read into the four parts."""
     names = tuple(labels)
     whole = read[0]
@@ -349,7 +378,11 @@ def _assemble(kind: str, name: str, labels: Sequence[str], read: list[LabelledIm
         test_indices, rest = _cut_classes(rest, whole.labels, cut.test_share, _TEST_SEED)
     validation, rest = _cut_classes(rest, whole.labels, cut.validation_share, cut.seed)
     calibration, train = _cut_evenly(rest, whole.labels, cut.n_calibration, cut.seed)
-    test = Split(read[1].images, read[1].labels) if test_indices is None else _take(whole, test_indices)
+    test = (
+        Split(read[1].images, read[1].labels)
+        if test_indices is None
+        else _take(whole, test_indices)
+    )
     train_split = _take(whole, train)
     mean, std = _statistics(train_split.images)
     skipped = [name for part in read for name in part.skipped]
@@ -377,7 +410,9 @@ def _check_classes(names: tuple[str, ...], read: LabelledImages, n_needed: int) 
         raise InputError(f"at least two classes are needed, got {len(names)}")
     counts = np.bincount(read.labels, minlength=len(names))
     if len(counts) > len(names):
-        raise InputError(f"there are {len(names)} class names, and a label {len(counts) - 1}; name every class")
+        raise InputError(
+            f"there are {len(names)} class names, and a label {len(counts) - 1}; name every class"
+        )
     fewest = int(counts.argmin())
     if counts[fewest] < n_needed:
         raise InputError(
@@ -403,7 +438,10 @@ def _cut_evenly(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut a number of images with the classes in proportion, at most a fifth; each class keeps at least one."""
     n_cut = max(1, min(n_wanted, len(indices) // 5))
-    members = [_shuffled(indices[labels[indices] == label], seed, int(label)) for label in np.unique(labels[indices])]
+    members = [
+        _shuffled(indices[labels[indices] == label], seed, int(label))
+        for label in np.unique(labels[indices])
+    ]
     # the k-th of m images of a class stands at (k + 1/2) / m: taking the lowest n_cut keeps the proportions
     place = np.concatenate([(np.arange(len(group)) + 0.5) / len(group) for group in members])
     place[np.cumsum([len(group) for group in members]) - 1] = np.inf
@@ -431,7 +469,11 @@ def _statistics(images: NDArray[np.uint8]) -> tuple[Triple, Triple]:
 
 
 def _triple(values: object) -> Triple:
-    if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_number, values)):
+    if (
+        not isinstance(values, list | tuple)
+        or len(values) != 3
+        or not all(map(_is_number, values))
+    ):
         raise InputError(f"mean and std are three numbers each, got {values!r}")
     red, green, blue = values
     return float(red), float(green), float(blue)

@@ -27,7 +27,9 @@ class Dataset(Protocol):
         """Image and label: a Pillow image, (height, width, 3) array or (3, height, width) tensor; a class index."""
 
 
-def gather_dataset(data: Dataset, resolution: int, where: str, progress: Progress) -> LabelledImages:
+def gather_dataset(
+    data: Dataset, resolution: int, where: str, progress: Progress
+) -> LabelledImages:
     """Read a whole data set, one item after the other.
 
     Raises:
@@ -60,13 +62,19 @@ def sizes_of(data: Dataset, n_looked_at: int) -> list[tuple[int, int]]:
         except (OSError, SyntaxError):  # named when everything is read
             continue
         pixels = _as_pillow_or_array(image, int(index))
-        sizes.append((pixels.shape[1], pixels.shape[0]) if isinstance(pixels, np.ndarray) else pixels.size)
+        sizes.append(
+            (pixels.shape[1], pixels.shape[0]) if isinstance(pixels, np.ndarray) else pixels.size
+        )
     return sizes
 
 
 def _pixels(image: object, resolution: int, index: int) -> NDArray[np.uint8]:
     found = _as_pillow_or_array(image, index)
-    return square_of_array(found, resolution) if isinstance(found, np.ndarray) else square(found, resolution)
+    return (
+        square_of_array(found, resolution)
+        if isinstance(found, np.ndarray)
+        else square(found, resolution)
+    )
 
 
 def _as_pillow_or_array(image: object, index: int) -> PilImage | NDArray[np.uint8]:
@@ -79,7 +87,11 @@ def _as_pillow_or_array(image: object, index: int) -> PilImage | NDArray[np.uint
     array = np.asarray(image.detach().cpu() if is_tensor else image)  # type: ignore[attr-defined]
     if is_tensor and array.ndim == 3:
         array = array.transpose(1, 2, 0)
-    if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+    if (
+        array.ndim not in (2, 3)
+        or 0 in array.shape
+        or (array.ndim == 3 and array.shape[2] not in (1, 3))
+    ):
         raise InputError(
             "an item is a Pillow image, an array (height, width, 3) or a tensor (3, height, width), "
             f"item {index} is {type(image).__name__} of shape {array.shape}"
@@ -91,7 +103,9 @@ def _as_bytes(array: NDArray[np.generic], index: int) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
         return array.view(np.uint8)
     if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"pixels are uint8, or floats from 0 to 1, item {index} has {array.dtype}")
+        raise InputError(
+            f"pixels are uint8, or floats from 0 to 1, item {index} has {array.dtype}"
+        )
     values = array.astype(np.float32)
     if not (values.min() >= 0 and values.max() <= 1):
         raise InputError(

@@ -34,7 +34,9 @@ def list_folder(root: Path) -> FolderListing:
         InputError: no folder, fewer than two classes, a class without an image, different classes in train and test.
     """
     if not root.is_dir():
-        raise InputError(f"images are read from a folder of class folders, {root} is not a folder; check the path")
+        raise InputError(
+            f"images are read from a folder of class folders, {root} is not a folder; check the path"
+        )
     if not (root / "train").is_dir() or not (root / "test").is_dir():
         labels, images = _list_classes(root, root)
         return FolderListing(labels, images, None)
@@ -42,7 +44,9 @@ def list_folder(root: Path) -> FolderListing:
     test_labels, test = _list_classes(root / "test", root)
     if labels != test_labels:
         odd = sorted(set(labels) ^ set(test_labels))[0]
-        raise InputError(f"train and test need the same class folders, {odd!r} is in one of them only in {root}")
+        raise InputError(
+            f"train and test need the same class folders, {odd!r} is in one of them only in {root}"
+        )
     return FolderListing(labels, train, test)
 
 
@@ -56,10 +60,14 @@ def _list_classes(part: Path, root: Path) -> tuple[tuple[str, ...], tuple[Encode
     images: list[Encoded] = []
     for index, folder in enumerate(folders):
         if not _inside(folder, root):
-            raise InputError(f"class folders must lie inside {root}, {folder.name!r} is a link out of it; copy it in")
+            raise InputError(
+                f"class folders must lie inside {root}, {folder.name!r} is a link out of it; copy it in"
+            )
         found = [_encoded(path, index, root) for path in _visible(folder) if _is_image(path)]
         if not found:
-            raise InputError(f"each class folder needs images, {folder} has none; add some or remove the folder")
+            raise InputError(
+                f"each class folder needs images, {folder} has none; add some or remove the folder"
+            )
         images += found
     return tuple(folder.name for folder in folders), tuple(images)
 
@@ -78,4 +86,6 @@ def _inside(path: Path, root: Path) -> bool:
 
 def _encoded(path: Path, label: int, root: Path) -> Encoded:
     name = path.relative_to(root).as_posix()
-    return Encoded(name, path if _inside(path, root) else Unreadable("a link out of the folder"), label)
+    return Encoded(
+        name, path if _inside(path, root) else Unreadable("a link out of the folder"), label
+    )

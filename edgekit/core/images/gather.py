@@ -74,7 +74,9 @@ def check_memory(n_images: int, resolution: int, max_bytes: int) -> None:
         )
 
 
-def gather(items: Iterable[Encoded], n_items: int, resolution: int, where: str, progress: Progress) -> LabelledImages:
+def gather(
+    items: Iterable[Encoded], n_items: int, resolution: int, where: str, progress: Progress
+) -> LabelledImages:
     """Decode images in parallel; the result does not depend on the number of threads.
 
     Args:
@@ -99,7 +101,9 @@ def gather(items: Iterable[Encoded], n_items: int, resolution: int, where: str, 
                 labels.append(item.label)
     check_skipped(skipped, n_items, where)
     kept = images[: len(labels)]
-    return LabelledImages(kept, np.asarray(labels, dtype=np.int64), tuple(skipped), digest.hexdigest())
+    return LabelledImages(
+        kept, np.asarray(labels, dtype=np.int64), tuple(skipped), digest.hexdigest()
+    )
 
 
 def check_skipped(skipped: list[str], n_items: int, where: str) -> None:
@@ -123,14 +127,18 @@ class _Read:
     digest: str
 
 
-def _decoded(items: Iterable[Encoded], resolution: int, update: Update) -> Iterator[tuple[Encoded, _Read]]:
+def _decoded(
+    items: Iterable[Encoded], resolution: int, update: Update
+) -> Iterator[tuple[Encoded, _Read]]:
     """Decode chunk by chunk in threads, in order, with few chunks in flight."""
     n_workers = os.cpu_count() or 1
     remaining, n_done = iter(items), 0
     pending: deque[tuple[list[Encoded], Future[list[_Read]]]] = deque()
     with ThreadPoolExecutor(n_workers) as pool:
         while True:
-            while len(pending) < 2 * n_workers and (chunk := list(itertools.islice(remaining, _CHUNK))):
+            while len(pending) < 2 * n_workers and (
+                chunk := list(itertools.islice(remaining, _CHUNK))
+            ):
                 pending.append((chunk, pool.submit(_read_chunk, chunk, resolution)))
             if not pending:
                 return

@@ -55,7 +55,9 @@ class ParquetPart:
                         yield from self._encoded(path, n_before, batch)
                         n_before += batch.num_rows
             except (pa.ArrowException, OSError) as error:
-                raise InputError(f"parquet files must be whole, {path} is damaged: {error}") from error
+                raise InputError(
+                    f"parquet files must be whole, {path} is damaged: {error}"
+                ) from error
 
     def _encoded(self, path: Path, n_before: int, batch: pa.RecordBatch) -> Iterator[Encoded]:
         names, data = _names_and_bytes(batch.column(self.image_column))
@@ -64,8 +66,12 @@ class ParquetPart:
         for offset, (name, encoded, label) in enumerate(zip(names, data, labels, strict=True)):
             row = f"{path.name} row {n_before + offset}"
             if label is None or not 0 <= label < limit:
-                raise InputError(f"labels in {self.label_column!r} are from 0 to {limit - 1}, {row} has {label}")
-            yield Encoded(f"{row} ({name})" if name else row, encoded or Unreadable("no image bytes"), label)
+                raise InputError(
+                    f"labels in {self.label_column!r} are from 0 to {limit - 1}, {row} has {label}"
+                )
+            yield Encoded(
+                f"{row} ({name})" if name else row, encoded or Unreadable("no image bytes"), label
+            )
 
 
 def find_parts(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -84,7 +90,9 @@ def find_parts(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     return train, test
 
 
-def open_part(files: tuple[Path, ...], image_column: str | None, label_column: str | None) -> ParquetPart:
+def open_part(
+    files: tuple[Path, ...], image_column: str | None, label_column: str | None
+) -> ParquetPart:
     """Check the schema of the files and find the columns; decodes nothing.
 
     Raises:
@@ -100,9 +108,13 @@ def open_part(files: tuple[Path, ...], image_column: str | None, label_column: s
                 schemas.append(file.schema_arrow)
                 n_rows += file.metadata.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"a parquet file is needed, {path} cannot be read as one: {error}") from error
+            raise InputError(
+                f"a parquet file is needed, {path} cannot be read as one: {error}"
+            ) from error
         if not schemas[0].equals(schemas[-1]):
-            raise InputError(f"all parts of a data set need one schema, {path} differs from {files[0]}")
+            raise InputError(
+                f"all parts of a data set need one schema, {path} differs from {files[0]}"
+            )
     image = _column(schemas[0], image_column, "image", _is_image)
     label = _column(schemas[0], label_column, "label", pa.types.is_integer)
     return ParquetPart(files, image, label, _class_names(schemas[0], label), n_rows)
@@ -127,7 +139,13 @@ def _column(schema: pa.Schema, wanted: str | None, kind: str, fits: object) -> s
         return wanted
     if wanted is None and len(fitting) == 1:
         return fitting[0]
-    found = f"asked for {wanted!r}" if wanted is not None else "there is more than one choice" if fitting else "none"
+    found = (
+        f"asked for {wanted!r}"
+        if wanted is not None
+        else "there is more than one choice"
+        if fitting
+        else "none"
+    )
     raise InputError(
         f"one {kind} column is needed, {found}; fitting columns: {', '.join(fitting) or 'none'}, "
         f"all columns: {', '.join(schema.names)}"
@@ -149,6 +167,8 @@ def _names_and_bytes(column: pa.Array) -> tuple[list[str | None], list[bytes | N
 
     if not pa.types.is_struct(column.type):
         return [None] * len(column), column.to_pylist()
-    fields = {field.name: values for field, values in zip(column.type, column.flatten(), strict=True)}
+    fields = {
+        field.name: values for field, values in zip(column.type, column.flatten(), strict=True)
+    }
     names = fields["path"].to_pylist() if "path" in fields else [None] * len(column)
     return names, fields["bytes"].to_pylist()

@@ -1,0 +1,103 @@
+"""Figures and how they were obtained. Measured and predicted are different types, on purpose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the machine was like while a figure was taken.
+
+    Attributes:
+        provider: execution provider that ran the nodes.
+        n_threads: threads the runtime was given.
+        n_warmup: runs discarded before the first kept one.
+        n_runs: runs kept.
+        n_blocks: blocks the runs came in, interleaved with other work and the reference kernel.
+        n_blocks_marked: blocks marked for drift or throttling and taken again.
+        load_1min: 1-minute load average at the end; ``nan`` where unknown.
+        steal_share: share of CPU time stolen by the hypervisor, 0..1; ``nan`` where unknown.
+        reference_ratio: reference kernel, slowest block over fastest block, >= 1.
+        measured_at: UTC time, ISO 8601.
+    """
+
+    provider: str
+    n_threads: int
+    n_warmup: int
+    n_runs: int
+    n_blocks: int
+    n_blocks_marked: int
+    load_1min: float
+    steal_share: float
+    reference_ratio: float
+    measured_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A latency that was timed on the device.
+
+    Attributes:
+        label_s: low quantile (p20 per block, drift-corrected over blocks): the predictor's label, in seconds.
+        p50_s: median of the kept runs as a user sees them, in seconds.
+        p90_s: 90th percentile, in seconds.
+        p99_s: 99th percentile, in seconds; ``nan`` below 100 runs.
+        interval_s: 95 % interval of ``p50_s`` from a block bootstrap, in seconds.
+        conditions: how it was obtained.
+    """
+
+    label_s: float
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    interval_s: tuple[float, float]
+    conditions: Conditions
+
+    def quantile_s(self, name: str) -> float:
+        """The figure a limit is about: ``"p50"``, ``"p90"`` or ``"p99"``."""
+        return {"p50": self.p50_s, "p90": self.p90_s, "p99": self.p99_s}[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """A latency a predictor computed. It never satisfies a limit in a proof.
+
+    Attributes:
+        latency_s: the estimate of the label, in seconds.
+        interval_s: 90 % interval, in seconds.
+        unknown_ops: operators without a cost; they are listed here and never priced as zero.
+    """
+
+    latency_s: float
+    interval_s: tuple[float, float]
+    unknown_ops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredAccuracy:
+    """Top-1 accuracy counted on real images.
+
+    Attributes:
+        n_correct: images classified right.
+        n_images: images seen, above 0.
+        split: ``"validation"`` or ``"test"``.
+    """
+
+    n_correct: int
+    n_images: int
+    split: str
+
+    @property
+    def top1(self) -> float:
+        """Share of right answers, 0..1."""
+        return self.n_correct / self.n_images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson score interval of ``top1``."""
+        z, n, p = 1.959964, self.n_images, self.top1
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return centre - half, centre + half

@@ -1,0 +1,71 @@
+"""Files that are whole or absent: atomic writes, and reads that check kind, schema and size first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgekit.core.errors import InputError
+
+MAX_JSON_BYTES = 64 * 2**20
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` holds either its old or its new content, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, kind: str, schema_version: int, content: Mapping[str, object]) -> None:
+    """Write a JSON object that says what it is: ``kind`` and ``schema_version`` come first."""
+    document = {"kind": kind, "schema_version": schema_version, **content}
+    write_bytes_atomic(path, (json.dumps(document, indent=1, allow_nan=True) + "\n").encode())
+
+
+def read_json(path: Path, kind: str, schema_version: int) -> dict[str, object]:
+    """Read a file written by ``write_json``.
+
+    Raises:
+        InputError: missing, too large, not JSON, another kind, or another schema version.
+    """
+    if not path.is_file():
+        raise InputError(f"a {kind} file is needed, {path} is not there")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise InputError(
+            f"a {kind} file holds at most {MAX_JSON_BYTES} bytes, {path} has {path.stat().st_size}"
+        )
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"a {kind} file must be JSON, {path} is not: {error}") from error
+    if not isinstance(document, dict) or document.get("kind") != kind:
+        raise InputError(f"expected a {kind} file, {path} is of another kind; check the path")
+    if document.get("schema_version") != schema_version:
+        found = document.get("schema_version")
+        raise InputError(
+            f"{path} has schema version {found}, this edgekit reads {schema_version}; make it again"
+        )
+    return document
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,64 @@
+"""Where a model is to run, as text: ``local``, ``local?threads=2``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+from edgekit.core.errors import InputError
+
+CPU_PROVIDER = "CPUExecutionProvider"
+_KEYS = ("threads", "ep")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A device and the runtime settings on it.
+
+    Attributes:
+        text: ``local`` with optional ``threads=N`` (default 1) and ``ep=cpu``, for example ``local?threads=2``.
+
+    Raises:
+        InputError: an unknown device, key, provider, or a thread count outside 1..the machine's cores.
+
+    Example:
+        >>> Target("local?threads=1").n_threads
+        1
+    """
+
+    text: str = "local"
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.text)
+        if parts.scheme or parts.path != "local":
+            raise InputError(
+                f"a target is this machine, written 'local', got {self.text!r}; write local?threads=2"
+            )
+        for key, _ in parse_qsl(parts.query, keep_blank_values=True):
+            if key not in _KEYS:
+                raise InputError(
+                    f"a target takes the keys {', '.join(_KEYS)}, got {key!r} in {self.text!r}"
+                )
+        if self._options().get("ep", "cpu") != "cpu":
+            raise InputError(
+                f"the provider must be 'cpu', got {self._options()['ep']!r}; leave ep out"
+            )
+        threads, n_cores = self._options().get("threads", "1"), os.cpu_count() or 1
+        if not threads.isdecimal() or not 1 <= int(threads) <= n_cores:
+            raise InputError(
+                f"threads must be a whole number from 1 to {n_cores}, got {threads!r}"
+            )
+
+    def _options(self) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(self.text).query, keep_blank_values=True))
+
+    @property
+    def n_threads(self) -> int:
+        """Threads the runtime is given."""
+        return int(self._options().get("threads", "1"))
+
+    @property
+    def provider(self) -> str:
+        """Execution provider that must run every node."""
+        return CPU_PROVIDER

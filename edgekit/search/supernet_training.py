@@ -1,0 +1,64 @@
+"""Training a supernet into a run folder: the largest network first, then all of them together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from edgekit.core.progress import Progress
+from edgekit.core.task import Task
+from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.supernet import Supernet, sandwich_objective
+from edgekit.training.checkpoint import load_weights, save_weights
+from edgekit.training.loop import TrainRecipe, train
+
+WEIGHTS = "supernet.safetensors"
+
+
+def train_supernet(
+    space: MBConvSpace,
+    task: Task,
+    recipe: TrainRecipe,
+    folder: Path,
+    *,
+    progress: Progress,
+    n_threads: int,
+) -> Supernet:
+    """Train, or go on training, or load the finished supernet of a run folder.
+
+    Half of ``recipe.n_epochs`` trains the largest network alone (the order of Once-for-All, arXiv 1908.09791: small
+    networks learn from a good large one), half trains it together with sampled smaller ones at half the learning rate,
+    because the sandwich adds two gradients.
+
+    Args:
+        space: the search space.
+        task: only its training split is read.
+        recipe: hyper-parameters of both halves; epochs are counted over both.
+        folder: run folder; checkpoints and ``supernet.safetensors`` are written there.
+        progress: where bars are drawn.
+        n_threads: threads torch may use.
+
+    Returns:
+        The supernet with averaged weights.
+    """
+    torch.set_num_threads(n_threads)
+    torch.manual_seed(recipe.seed)
+    net = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert isinstance(net, Supernet)
+    done = folder / WEIGHTS
+    if done.is_file():
+        net.load_state_dict(load_weights(done))
+        return net
+    half = replace(recipe, n_epochs=recipe.n_epochs / 2)
+    together = replace(half, learning_rate=recipe.learning_rate / 2, seed=recipe.seed + 1)
+    for name, phase, n_random in (("largest", half, 0), ("sandwich", together, 1)):
+        objective = sandwich_objective(net, recipe.label_smoothing, n_random)
+        label = f"supernet: {name}"
+        checkpoint = folder / f"supernet-{name}.safetensors"
+        train(net, objective, task, phase, progress=progress, label=label, checkpoint=checkpoint)
+    save_weights(done, net.state_dict(), {"space": space.recipe.to_json()})
+    for name in ("largest", "sandwich"):
+        (folder / f"supernet-{name}.safetensors").unlink()
+    return net

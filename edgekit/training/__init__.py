@@ -1,0 +1,1 @@
+"""One training loop for supernets, fine-tuning and distillation."""

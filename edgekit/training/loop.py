@@ -1,0 +1,213 @@
+"""The training loop: SGD with cosine decay, weight averaging, checkpoints, and a resume that changes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from edgekit.core.errors import InputError
+from edgekit.core.progress import Progress
+from edgekit.core.task import Task
+from edgekit.training.augment import steps_per_epoch, training_batches
+from edgekit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+Objective = Callable[[torch.Tensor, torch.Tensor, np.random.Generator], float]
+"""Accumulates the gradients of one batch and returns the loss: ``objective(x, y, rng)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRecipe:
+    """Hyper-parameters of one training.
+
+    Attributes:
+        n_epochs: passes over the training split, above 0; fractions allowed.
+        batch_size: images a step.
+        learning_rate: peak of the schedule (linear warm-up over 5 % of the steps, then cosine to zero).
+        weight_decay: on weights of more than one dimension only (no decay on batch norm and biases).
+        label_smoothing: 0..1.
+        ema_decay: decay of the averaged weights per step, 0..1.
+        mirror: whether a mirrored image keeps its class (false for digits and letters).
+        small_share: share of the steps, from the first, that train at three quarters of the side: cheaper
+            early epochs (progressive resizing, Howard 2018; Tan & Le 2021, arXiv 2104.00298, section 4).
+        seed: of order, augmentation and sampled sub-networks.
+        checkpoint_every: steps between checkpoints.
+    """
+
+    n_epochs: float
+    batch_size: int = 128
+    learning_rate: float = 0.2
+    weight_decay: float = 4e-5
+    label_smoothing: float = 0.05
+    ema_decay: float = 0.998
+    mirror: bool = True
+    small_share: float = 0.5
+    seed: int = 0
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        if not (self.n_epochs > 0 and self.batch_size > 0 and self.learning_rate > 0):
+            raise InputError(f"epochs, batch size and learning rate must be above zero, got {self}")
+
+    @property
+    def text(self) -> str:
+        """Identity of the recipe in checkpoints."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def n_steps(self, n_images: int) -> int:
+        """Steps of the whole training."""
+        return max(1, round(self.n_epochs * steps_per_epoch(n_images, self.batch_size)))
+
+
+def learning_rate_at(recipe: TrainRecipe, step: int, n_steps: int) -> float:
+    """Linear warm-up, then cosine to zero (Loshchilov & Hutter 2017, arXiv 1608.03983, without restarts)."""
+    n_warmup = max(1, n_steps // 20)
+    if step < n_warmup:
+        return recipe.learning_rate * (step + 1) / n_warmup
+    done = (step - n_warmup) / max(1, n_steps - n_warmup)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.SGD:
+    """SGD, Nesterov momentum 0.9; weight decay on matrices and filters only."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+
+
+def three_quarters(x: torch.Tensor) -> torch.Tensor:
+    """Images ``(batch, 3, side, side)`` scaled down to three quarters of the side, antialiased."""
+    side = x.shape[-1] * 3 // 4
+    smaller = F.interpolate(x, size=(side, side), mode="bilinear", antialias=True)
+    return smaller.contiguous(memory_format=torch.channels_last)
+
+
+class Averaged:
+    """Exponential moving average of a model's parameters, with a warm-up so that early steps do not dominate."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {k: p.detach().clone() for k, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards the model after ``step`` steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        shadows = list(self.shadow.values())
+        torch._foreach_lerp_(shadows, [p.detach() for p in model.parameters()], 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        """Put the averaged weights into the model."""
+        for name, parameter in model.named_parameters():
+            parameter.copy_(self.shadow[name])
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    task: Task,
+    recipe: TrainRecipe,
+    *,
+    progress: Progress,
+    label: str,
+    checkpoint: Path | None = None,
+) -> None:
+    """Train ``model`` in place and leave the averaged weights in it.
+
+    Batch-norm statistics are those of the last steps, not of the averaged weights: re-estimate them before use
+    (``edgekit.training.batchnorm``).
+
+    Args:
+        model: any module; its parameters are what the objective differentiates.
+        objective: accumulates gradients for one batch, see ``Objective``.
+        task: only ``task.train`` is read.
+        recipe: hyper-parameters.
+        progress: where the bar is drawn.
+        label: what the bar says.
+        checkpoint: file to resume from and to write to; None keeps nothing.
+
+    Raises:
+        InputError: the checkpoint belongs to another recipe.
+    """
+    n_steps = recipe.n_steps(len(task.train.labels))
+    optimizer, average = make_optimizer(model, recipe), Averaged(model, recipe.ema_decay)
+    first = _restore(checkpoint, model, optimizer, average, recipe)
+    batches = training_batches(
+        task.train,
+        task.preprocessing,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        first_step=first,
+        n_steps=n_steps,
+        mirror=recipe.mirror,
+    )
+    model.train()
+    smooth_loss = float("nan")
+    with progress.track(n_steps, label) as update:
+        for step, x, y in batches:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(recipe, step, n_steps)
+            if step < recipe.small_share * n_steps:
+                x = three_quarters(x)
+            optimizer.zero_grad(set_to_none=True)
+            loss = objective(x, y, np.random.default_rng((recipe.seed, 2, step)))
+            optimizer.step()
+            average.update(model, step)
+            smooth_loss = loss if math.isnan(smooth_loss) else 0.98 * smooth_loss + 0.02 * loss
+            done = step + 1
+            if checkpoint and (done % recipe.checkpoint_every == 0 or done == n_steps):
+                _store(checkpoint, model, optimizer, average, recipe, done)
+            update(done, f"loss {smooth_loss:.3f}")
+    average.copy_to(model)
+
+
+def _store(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    average: Averaged,
+    recipe: TrainRecipe,
+    step: int,
+) -> None:
+    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"ema/{k}": v for k, v in average.shadow.items()}
+    for name, parameter in model.named_parameters():
+        buffer = optimizer.state[parameter].get("momentum_buffer")
+        if buffer is not None:
+            tensors[f"momentum/{name}"] = buffer
+    save_checkpoint(path, Checkpoint(step, recipe.text, tensors))
+
+
+def _restore(
+    path: Path | None,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    average: Averaged,
+    recipe: TrainRecipe,
+) -> int:
+    if path is None or not path.is_file():
+        return 0
+    saved = load_checkpoint(path)
+    if saved.recipe != recipe.text:
+        raise InputError(
+            f"a training resumes with the recipe it began with, {path} has {saved.recipe}; start a new run folder"
+        )
+    model.load_state_dict(saved.group("model"))
+    average.shadow = saved.group("ema")
+    momentum = saved.group("momentum")
+    for name, parameter in model.named_parameters():
+        if name in momentum:
+            optimizer.state[parameter]["momentum_buffer"] = momentum[name]
+    return saved.step
