@@ -91,37 +91,38 @@ class GraphBuilder:
         *,
         stride: int = 1,
         groups: int = 1,
+        pad: int | None = None,
         act: str | None = None,
         weight: Array | None = None,
         bias: Array | None = None,
         name: str = "conv",
     ) -> str:
-        """Convolution padded by ``kernel // 2``.
+        """Convolution, padded by ``kernel // 2`` unless told otherwise.
 
         Args:
             x: tensor ``(batch, channels, height, width)``.
             out_channels: output channels, a multiple of ``groups``.
-            kernel: height and width of the kernel, odd.
+            kernel: height and width of the kernel.
             stride: in both directions.
             groups: divides the channels on both sides.
+            pad: zeros on each side; ``kernel // 2`` if None.
             act: one of ``ACTIVATIONS``, or None.
             weight: ``(out_channels, channels / groups, kernel, kernel)`` float32; random if None.
             bias: ``(out_channels,)`` float32; random if None.
             name: name of the node.
 
         Returns:
-            Tensor ``(batch, out_channels, ceil(height / stride), ceil(width / stride))``.
+            Tensor ``(batch, out_channels, h, w)``; an odd kernel gives ``h = ceil(height / stride)``.
 
         Raises:
-            InputError: channels that the groups do not divide, an even kernel, or a weight of another shape.
+            InputError: channels that the groups do not divide, or a weight of another shape.
         """
         batch, channels, height, width = self._shapes[x]
-        if channels % groups or out_channels % groups or kernel % 2 == 0:
+        if channels % groups or out_channels % groups:
             raise InputError(
-                f"a conv needs an odd kernel and groups that divide its channels, got kernel {kernel}, "
-                f"groups {groups}, channels {channels} -> {out_channels}"
+                f"groups must divide the channels of a conv, got {groups} for {channels} -> {out_channels}"
             )
-        name, pad = self._unique(name), kernel // 2
+        name, pad = self._unique(name), kernel // 2 if pad is None else pad
         weights = self._weights(
             name, weight, bias, (out_channels, channels // groups, kernel, kernel)
         )
