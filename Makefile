@@ -54,6 +54,7 @@ $(BIN)/python:
 
 # LightGBM's wheel takes the OpenMP runtime from the system (Debian: libgomp1).
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV): minutes the first time"
 	$(PIP_INSTALL) -e .
 	@$(BIN)/python -c 'import lightgbm' 2>/dev/null || { $(call debian_package,libgomp1); }
 	@touch $@
