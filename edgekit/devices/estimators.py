@@ -50,11 +50,11 @@ def two_way_fit(
 ) -> TwoWayFit:
     """Split log block times into a label per net and a state of the machine per block.
 
-    Model: ``log_t = label[net] + state(slot) + residual``. Alternates the median of ``log_t -
-    state`` over a net's blocks with a running median of ``log_t - label`` over the ``2 * window +
-    1`` neighbouring blocks in time (median polish, Tukey 1977, with a smooth column effect). The
-    state is shifted so that its 20 % quantile is zero: labels are those of the fast state, which
-    repeats between sessions, rather than of whatever mix of phases a session saw.
+    Model: ``log_t = label[net] + state(slot) + residual``. Alternates the median of
+    ``log_t - state`` over a net's blocks with a running median of ``log_t - label`` over the
+    ``2 * window + 1`` neighbouring blocks in time (median polish, Tukey 1977, with a smooth column
+    effect). The median state is zero, so labels are those of the session's usual state: leave
+    marked blocks out, and that is the machine's fast one.
 
     Args:
         net_index: (n_blocks,) which net each block ran, from 0.
@@ -70,7 +70,7 @@ def two_way_fit(
     for _ in range(n_iterations):
         label = _median_per_group(values - state, net, n_nets)
         state = running_median(values - label[net], window)
-        state -= np.quantile(state, LOW_QUANTILE)
+        state -= np.median(state)
     label = _median_per_group(values - state, net, n_nets)
     back = np.empty_like(order)
     back[order] = np.arange(order.size)
@@ -119,7 +119,8 @@ def p50_interval_s(
     order = np.argsort(runs, kind="stable")
     runs, block_of = runs[order], block_of[order]
     medians = _resampled_medians(runs, block_of, len(blocks), seed, n_resamples)
-    return _widened(medians, float(np.median(runs)), len(blocks))
+    low_s, high_s = _widened(medians, float(np.median(runs)), len(blocks))
+    return max(0.0, low_s), high_s
 
 
 def _resampled_medians(
@@ -141,7 +142,7 @@ def _widened(samples: FloatArray, centre: float, n_blocks: int) -> tuple[float, 
     low, high = np.quantile(samples, (0.025, 0.975))
     factor = _student_975(n_blocks - 1) / _Z_95 * (n_blocks / (n_blocks - 1)) ** 0.5
     return (
-        max(0.0, centre - factor * max(0.0, centre - float(low))),
+        centre - factor * max(0.0, centre - float(low)),
         centre + factor * max(0.0, float(high) - centre),
     )
 
@@ -191,14 +192,8 @@ def paired_ratio(a_s: FloatArray, b_s: FloatArray, seed: int) -> PairedRatio:
     logs = np.log(a_s / b_s)
     draws = np.random.default_rng(seed).integers(0, logs.size, (_N_RESAMPLES, logs.size))
     centre = float(np.median(logs))
-    shifted = np.median(logs[draws], axis=1)
-    low, high = _widened(shifted - shifted.min(), centre - float(shifted.min()), logs.size)
-    offset = float(shifted.min())
-    return PairedRatio(
-        float(np.exp(centre)),
-        (float(np.exp(low + offset)), float(np.exp(high + offset))),
-        int(logs.size),
-    )
+    low, high = np.exp(_widened(np.median(logs[draws], axis=1), centre, logs.size))
+    return PairedRatio(float(np.exp(centre)), (float(low), float(high)), int(logs.size))
 
 
 def slowdown(reference_s: FloatArray) -> FloatArray:

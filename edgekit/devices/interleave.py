@@ -15,7 +15,7 @@ from edgekit.devices.reference import ReferenceKernels
 
 N_DISCARDED = 2
 MIN_RUNS = 3
-MAX_SLOWDOWN = 1.25
+MAX_SLOWDOWN = 1.15
 _WARMUP_RUNS = 10
 _WARMUP_TOLERANCE = 0.02
 _WARMUP_MAX_S = 0.5

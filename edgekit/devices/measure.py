@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -118,12 +117,19 @@ def measure_models(
         interleave(items, reference, n_passes=n_blocks, seed=seed, progress=progress)
     )
     for retry in range(1, N_RETRIES + 1):
-        lacking = _lacking(items, blocks, n_blocks, max_relative_interval, seed)
+        missing = {
+            item: _n_missing(_of(item.name, blocks), n_blocks, max_relative_interval, seed)
+            for item in items
+        }
+        lacking = [item for item in items if missing[item]]
         if not lacking:
             break
-        n_more = max(2, math.ceil(n_blocks / 2))
         more = interleave(
-            lacking, reference, n_passes=n_more, seed=seed + retry, progress=progress
+            lacking,
+            reference,
+            n_passes=max(missing.values()),
+            seed=seed + retry,
+            progress=_continued(progress, len(blocks)),
         )
         blocks = mark_blocks([*blocks, *more])
     if raw is not None:
@@ -184,11 +190,8 @@ def fit_labels_s(blocks: Sequence[RawBlock], window: int = WINDOW) -> dict[str, 
     return dict(zip(names, np.exp(fit.label).tolist(), strict=True))
 
 
-def _by_model(blocks: Sequence[RawBlock]) -> dict[str, list[RawBlock]]:
-    groups: dict[str, list[RawBlock]] = defaultdict(list)
-    for block in blocks:
-        groups[block.model].append(block)
-    return groups
+def _of(name: str, blocks: Sequence[RawBlock]) -> list[RawBlock]:
+    return [block for block in blocks if block.model == name]
 
 
 def _kept_runs(blocks: Sequence[RawBlock]) -> list[FloatArray]:
@@ -201,25 +204,27 @@ def _interval_s(blocks: Sequence[RawBlock], seed: int) -> tuple[float, float]:
     return p50_interval_s(kept, seed) if len(kept) >= MIN_BLOCKS else (0.0, math.inf)
 
 
-def _lacking(
-    items: Sequence[Item],
-    blocks: Sequence[RawBlock],
-    n_blocks: int,
-    max_relative_interval: float,
-    seed: int,
-) -> list[Item]:
-    """Items with too few unmarked blocks, or with an interval that is still too wide."""
-    groups = _by_model(blocks)
+def _relative_width(blocks: Sequence[RawBlock], interval_s: tuple[float, float]) -> float:
+    p50_s = float(np.median(np.concatenate(_kept_runs(blocks))))
+    return relative_half_width(p50_s, interval_s)
 
-    def is_lacking(item: Item) -> bool:
-        kept = _kept_runs(groups[item.name])
-        if len(kept) < n_blocks:
-            return True
-        p50_s = float(np.median(np.concatenate(kept)))
-        width = relative_half_width(p50_s, _interval_s(groups[item.name], seed))
-        return width > max_relative_interval
 
-    return [item for item in items if is_lacking(item)]
+def _n_missing(
+    blocks: Sequence[RawBlock], n_blocks: int, max_relative_interval: float, seed: int
+) -> int:
+    """Blocks of one model to take again: those that were marked, or half as many to narrow it."""
+    n_kept = len(_kept_runs(blocks))
+    if n_kept < n_blocks:
+        return n_blocks - n_kept
+    width = _relative_width(blocks, _interval_s(blocks, seed))
+    return math.ceil(n_blocks / 2) if width > max_relative_interval else 0
+
+
+def _continued(progress: Progress | None, n_before: int) -> Progress | None:
+    """The callback of a later round: blocks of earlier rounds count as done."""
+    if progress is None:
+        return None
+    return lambda n_done, n_total: progress(n_before + n_done, n_before + n_total)
 
 
 def _figures(
@@ -231,31 +236,31 @@ def _figures(
     seed: int,
 ) -> dict[str, Measured]:
     slow = slowdown(np.array([block.reference_s for block in blocks]))
-    groups = _by_model(blocks)
     disturbance = (
-        f"steal {steal_share:.1%}, load {load_1min():.2f}, reference kernel "
-        f"up to {slow.max():.2f} times its fast state, {trend(slow):.2f} times from first to last third"
+        f"steal {steal_share:.1%}, load {load_1min():.2f}, reference kernel up to "
+        f"{slow.max():.2f} times its fast state, {trend(slow):.2f} times from first to last third"
     )
-    intervals = {name: _interval_s(groups[name], seed) for name in n_warmup}
-    for name, interval_s in intervals.items():
-        _refuse_if_noisy(name, groups[name], interval_s, max_relative_interval, disturbance)
+    for name in n_warmup:
+        _refuse_if_noisy(name, _of(name, blocks), max_relative_interval, seed, disturbance)
     labels_s = fit_labels_s(blocks)
     figures = {}
-    for name, interval_s in intervals.items():
-        kept = _kept_runs(groups[name])
-        p50_s, p90_s, p99_s = quantiles_s(np.concatenate(kept))
+    for name in n_warmup:
+        own = _of(name, blocks)
+        kept = _kept_runs(own)
         conditions = Conditions(
             provider=target.provider,
             n_threads=target.n_threads,
             n_warmup=n_warmup[name],
             n_runs=sum(runs.size for runs in kept),
             n_blocks=len(kept),
-            n_blocks_marked=len(groups[name]) - len(kept),
+            n_blocks_marked=len(own) - len(kept),
             load_1min=load_1min(),
             steal_share=steal_share,
             reference_ratio=float(slow.max() / slow.min()),
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        p50_s, p90_s, p99_s = quantiles_s(np.concatenate(kept))
+        interval_s = _interval_s(own, seed)
         figures[name] = Measured(labels_s[name], p50_s, p90_s, p99_s, interval_s, conditions)
     return figures
 
@@ -263,22 +268,22 @@ def _figures(
 def _refuse_if_noisy(
     name: str,
     blocks: Sequence[RawBlock],
-    interval_s: tuple[float, float],
     max_relative_interval: float,
+    seed: int,
     disturbance: str,
 ) -> None:
-    kept = _kept_runs(blocks)
     advice = "stop other work on this machine and measure again, or accept a wider interval"
-    if len(kept) < MIN_BLOCKS:
+    n_kept = len(_kept_runs(blocks))
+    if n_kept < MIN_BLOCKS:
         raise TooNoisy(
             f"{name}: {MIN_BLOCKS} blocks beside a steady reference kernel are needed, "
-            f"{len(kept)} of {len(blocks)} were ({disturbance}); {advice}"
+            f"{n_kept} of {len(blocks)} were ({disturbance}); {advice}"
         )
-    p50_s = float(np.median(np.concatenate(kept)))
-    width = relative_half_width(p50_s, interval_s)
+    interval_s = _interval_s(blocks, seed)
+    width = _relative_width(blocks, interval_s)
     if width > max_relative_interval:
         low, high = (format_duration(value) for value in interval_s)
         raise TooNoisy(
-            f"{name}: p50 must be known to within {max_relative_interval:.2g} of itself, "
-            f"{format_duration(p50_s)} has the 95 % interval {low} to {high} (within {width:.2g}; {disturbance}); {advice}"
+            f"{name}: p50 must be known to within {max_relative_interval:.1%}, its 95 % interval "
+            f"is {low} to {high}, within {width:.1%} ({disturbance}); {advice}"
         )

@@ -5,19 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.devices.graph import GraphBuilder
+from edgekit.devices.qdq import insert_qdq, tensors_to_calibrate
 from edgekit.devices.session import open_session, random_inputs
 
-OPSET = 20
-IR_VERSION = 10
 KERNELS = ("conv_fp32", "conv_int8", "memory")
-_CHANNELS = 32
-_SIZE = 28
-_MEMORY_VALUES = 2**19
 _N_RUNS = 3
 
 
@@ -42,8 +36,10 @@ class ReferenceKernels:
 
 
 def reference_models() -> tuple[onnx.ModelProto, ...]:
-    """The models behind ``KERNELS``, in that order. The weights are fixed."""
-    return _conv_fp32(), _conv_int8(), _memory()
+    """The models behind ``KERNELS``, in that order; always the same ones."""
+    convolution, node = _convolution()
+    ranges = {tensor: (-4.0, 4.0) for tensor in tensors_to_calibrate(convolution, [node])}
+    return convolution, insert_qdq(convolution, [node], ranges), _memory()
 
 
 def _runner(model: onnx.ModelProto, n_threads: int) -> Callable[[], object]:
@@ -63,55 +59,12 @@ def _median_s(run: Callable[[], object]) -> float:
     return sorted(times)[_N_RUNS // 2]
 
 
-def _model(
-    nodes: list[onnx.NodeProto],
-    input_shape: tuple[int, ...],
-    output_shape: tuple[int, ...],
-    weights: dict[str, NDArray[np.generic]],
-) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        "reference",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, input_shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, output_shape)],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    opset = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
-
-
-def _conv_fp32() -> onnx.ModelProto:
-    shape = (1, _CHANNELS, _SIZE, _SIZE)
-    weight = np.random.default_rng(0).standard_normal((_CHANNELS, _CHANNELS, 3, 3), np.float32)
-    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
-    return _model([node], shape, shape, {"w": weight / 17})
-
-
-def _conv_int8() -> onnx.ModelProto:
-    shape = (1, _CHANNELS, _SIZE, _SIZE)
-    weight = np.random.default_rng(0).integers(-90, 91, (_CHANNELS, _CHANNELS, 3, 3), np.int8)
-    weights: dict[str, NDArray[np.generic]] = {
-        "w": weight,
-        "scale": np.array(0.03, np.float32),
-        "zero": np.array(128, np.uint8),
-        "w_scale": np.array(0.001, np.float32),
-        "w_zero": np.array(0, np.int8),
-    }
-    grid = ["scale", "zero"]
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", *grid], ["xq"]),
-        helper.make_node(
-            "QLinearConv",
-            ["xq", *grid, "w", "w_scale", "w_zero", *grid],
-            ["yq"],
-            pads=[1, 1, 1, 1],
-        ),
-        helper.make_node("DequantizeLinear", ["yq", *grid], ["y"]),
-    ]
-    return _model(nodes, shape, shape, weights)
+def _convolution() -> tuple[onnx.ModelProto, str]:
+    net = GraphBuilder("reference", (1, 32, 28, 28))
+    node = net.conv(net.input, 32, 3)
+    return net.build(node), node
 
 
 def _memory() -> onnx.ModelProto:
-    shape = (1, _MEMORY_VALUES)
-    values = np.random.default_rng(0).standard_normal(shape, np.float32)
-    return _model([helper.make_node("Add", ["x", "w"], ["y"])], shape, shape, {"w": values})
+    net = GraphBuilder("reference", (1, 32, 160, 160))
+    return net.build(net.mul(net.input, net.input))
