@@ -12,7 +12,7 @@ from edgekit.core.task import Task
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder of optional real data (CIFAR-10 and others), from EDGEKIT_DATA or beside the repository."""
+    """Folder of optional real data: EDGEKIT_DATA, or shared/data beside the repository."""
     default = Path(__file__).parents[1] / ".." / "shared" / "data"
     path = Path(os.environ.get("EDGEKIT_DATA", default)).resolve()
     if not path.is_dir():

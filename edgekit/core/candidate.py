@@ -1,8 +1,11 @@
-"""A point of a search space: one integer vector, architecture genes first, precision genes after."""
+"""A point of a search space: one integer vector, architecture first, precisions after."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from edgekit.core.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +13,8 @@ class Candidate:
     """One network of a space.
 
     Attributes:
-        genes: one non-negative integer per decision, in the space's order; the space says what each means.
+        genes: one non-negative integer per decision, in the order and with the meaning the
+            space gives them.
 
     Example:
         >>> Candidate((0, 2, 1)).text
@@ -26,5 +30,11 @@ class Candidate:
 
     @classmethod
     def parse(cls, text: str) -> Candidate:
-        """Inverse of ``text``."""
+        """Inverse of ``text``.
+
+        Raises:
+            InputError: anything but whole numbers joined by dashes.
+        """
+        if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})*", text):
+            raise InputError(f"a candidate is whole numbers joined by dashes, got {text!r}")
         return cls(tuple(int(part) for part in text.split("-")))

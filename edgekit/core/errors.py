@@ -32,7 +32,7 @@ class Infeasible(EdgekitError):
 
     Attributes:
         binding: name of the limit that binds, ``"latency"`` or ``"size"``.
-        nearest: the nearest feasible pair, as text, for example ``"latency 1.9 ms with size 0.4 MB"``.
+        nearest: the nearest feasible pair, as text: ``"latency 1.9 ms with size 0.4 MB"``.
     """
 
     exit_code: ClassVar[int] = 3

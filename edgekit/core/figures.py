@@ -40,7 +40,8 @@ class Measured:
     """A latency that was timed on the device.
 
     Attributes:
-        label_s: low quantile (p20 per block, drift-corrected over blocks): the predictor's label, in seconds.
+        label_s: low quantile (p20 per block, drift-corrected over blocks), in seconds: what a
+            predictor learns.
         p50_s: median of the kept runs as a user sees them, in seconds.
         p90_s: 90th percentile, in seconds.
         p99_s: 99th percentile, in seconds; ``nan`` below 100 runs.

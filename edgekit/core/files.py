@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, and reads that check kind, schema and size first."""
+"""Files that are whole or absent: atomic writes, reads that check kind, schema and size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_JSON_BYTES = 64 * 2**20
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` holds either its old or its new content, also after a crash."""
+    """Write ``data`` so that ``path`` holds its old or its new content, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -50,14 +50,14 @@ def read_json(path: Path, kind: str, schema_version: int) -> dict[str, object]:
         )
     try:
         document = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"a {kind} file must be JSON, {path} is not: {error}") from error
     if not isinstance(document, dict) or document.get("kind") != kind:
         raise InputError(f"expected a {kind} file, {path} is of another kind; check the path")
     if document.get("schema_version") != schema_version:
         found = document.get("schema_version")
         raise InputError(
-            f"{path} has schema version {found}, this edgekit reads {schema_version}; make it again"
+            f"{path} has schema version {found}, {schema_version} is read here; make it again"
         )
     return document
 

@@ -22,7 +22,8 @@ class Kernel:
         attributes: sorted (name, value) pairs: strides, group, kernel_shape, activation, ...
         provider: execution provider that ran it.
 
-    Two kernels that compare equal cost the same; the place in the network is kept outside (see ``PlacedKernel``).
+    Two kernels that compare equal cost the same; the place in the network is kept outside, in
+    ``PlacedKernel``.
     """
 
     op: str

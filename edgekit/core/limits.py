@@ -17,7 +17,7 @@ class Limits:
     Attributes:
         latency_s: limit of one single-image run in seconds; None for no limit.
         size_bytes: limit of the model file in bytes; None for no limit.
-        quantile: which measured figure the latency limit is about: ``"p50"``, ``"p90"`` or ``"p99"``.
+        quantile: measured figure the latency limit is on: ``"p50"``, ``"p90"`` or ``"p99"``.
 
     Raises:
         InputError: a limit that is not above zero, or an unknown quantile.
@@ -35,7 +35,7 @@ class Limits:
         for name, value in (("latency", self.latency_s), ("size", self.size_bytes)):
             if value is not None and not value > 0:
                 raise InputError(
-                    f"a {name} limit must be above zero, got {value}; leave it out for no limit"
+                    f"a {name} limit must be above zero, got {value}; leave it out for none"
                 )
         if self.quantile not in QUANTILES:
             raise InputError(

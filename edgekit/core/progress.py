@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: nothing at first, then a bar or plain lines with the time left and the best so far."""
+"""Progress of long work on stderr: a bar or plain lines, with time left and best so far."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Update(Protocol):
     """Tells how far the work is; calling it often is cheap."""
 
     def __call__(self, n_done: int, best_so_far: str = "") -> None:
-        """Say that ``n_done`` of the steps are done; an empty ``best_so_far`` keeps the last one."""
+        """Say that ``n_done`` steps are done; an empty ``best_so_far`` keeps the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How progress is shown; handed to whatever may take longer than three seconds.
 
-    Nothing runs in the background, so that a measurement is never disturbed: the display changes only inside
-    ``update``. On a terminal it is a bar, elsewhere a plain line about every 15 seconds.
+    Nothing runs in the background, so that a measurement is never disturbed: the display changes
+    only inside ``update``. On a terminal it is a bar, elsewhere a plain line every 15 seconds.
 
     Attributes:
         quiet: show nothing at all, as ``--json`` needs.
@@ -52,10 +52,11 @@ class Progress:
         Args:
             n_total: steps in all, 0 or more.
             label: what is being done, for example ``"reading images"``.
-            n_start: steps that were done before, by a run that is being resumed; they do not count for the pace.
+            n_start: steps done earlier by a run that is being resumed; they do not count for the
+                pace.
 
         Yields:
-            A function to call with the number of steps done and, where there is one, the best result so far.
+            A function to call with the steps done and, where there is one, the best so far.
         """
         if self.quiet:
             yield _ignore

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from edgekit.core.errors import InputError
 
@@ -17,10 +18,11 @@ class Target:
     """A device and the runtime settings on it.
 
     Attributes:
-        text: ``local`` with optional ``threads=N`` (default 1) and ``ep=cpu``, for example ``local?threads=2``.
+        text: ``local`` with optional ``threads=N`` (default 1) and ``ep=cpu``, for example
+            ``local?threads=2``.
 
     Raises:
-        InputError: an unknown device, key, provider, or a thread count outside 1..the machine's cores.
+        InputError: an unknown device, key or provider, or more threads than the machine's cores.
 
     Example:
         >>> Target("local?threads=1").n_threads
@@ -30,12 +32,12 @@ class Target:
     text: str = "local"
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.text)
-        if parts.scheme or parts.path != "local":
+        device, _, query = self.text.partition("?")
+        if device != "local":
             raise InputError(
-                f"a target is this machine, written 'local', got {self.text!r}; write local?threads=2"
+                f"a target is this machine, 'local' or 'local?threads=2', got {self.text!r}"
             )
-        for key, _ in parse_qsl(parts.query, keep_blank_values=True):
+        for key, _ in parse_qsl(query, keep_blank_values=True):
             if key not in _KEYS:
                 raise InputError(
                     f"a target takes the keys {', '.join(_KEYS)}, got {key!r} in {self.text!r}"
@@ -45,13 +47,13 @@ class Target:
                 f"the provider must be 'cpu', got {self._options()['ep']!r}; leave ep out"
             )
         threads, n_cores = self._options().get("threads", "1"), os.cpu_count() or 1
-        if not threads.isdecimal() or not 1 <= int(threads) <= n_cores:
+        if not re.fullmatch("[0-9]{1,6}", threads) or not 1 <= int(threads) <= n_cores:
             raise InputError(
                 f"threads must be a whole number from 1 to {n_cores}, got {threads!r}"
             )
 
     def _options(self) -> dict[str, str]:
-        return dict(parse_qsl(urlsplit(self.text).query, keep_blank_values=True))
+        return dict(parse_qsl(self.text.partition("?")[2], keep_blank_values=True))
 
     @property
     def n_threads(self) -> int:

@@ -1,4 +1,4 @@
-"""A task: labelled images cut into four parts that do not overlap, and the preprocessing that goes with them."""
+"""A task: labelled images in four parts that do not overlap, and their preprocessing."""
 
 from __future__ import annotations
 
@@ -11,24 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.errors import InputError
-from edgekit.core.images.datasets import Dataset, gather_dataset, sizes_of
-from edgekit.core.images.decode import default_resolution, size_of, square_of_array
+from edgekit.core.images.cut import Cut, check_classes
+from edgekit.core.images.datasets import Dataset, dataset_resolution, digest_of, gather_dataset
+from edgekit.core.images.decode import square_of_array
 from edgekit.core.images.folder import list_folder
-from edgekit.core.images.gather import (
-    Encoded,
-    LabelledImages,
-    Unreadable,
-    bytes_of,
-    check_memory,
-    gather,
-)
-from edgekit.core.images.parquet import find_parts, open_part
+from edgekit.core.images.gather import LabelledImages, check_memory, fitting_resolution, gather
+from edgekit.core.images.parquet import find_files, open_part
 from edgekit.core.progress import Progress
 
 DEFAULT_MAX_BYTES = 8 * 2**30
 N_NAMED = 20
-_N_LOOKED_AT = 256
-_TEST_SEED = 20240229
 _CHUNK = 1024
 
 Source = Mapping[str, str | int]
@@ -37,7 +29,10 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How an image becomes the model's input: a square of RGB in 0..1, then ``(value - mean) / std`` per channel.
+    """How an image becomes the model's input.
+
+    The centre square of the image is scaled to the resolution, its RGB values are brought to
+    0..1, and each channel becomes ``(value - mean) / std``.
 
     Attributes:
         resolution: side of the square in pixels.
@@ -61,14 +56,9 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_memory(1, self.resolution, DEFAULT_MAX_BYTES)
-        if (
-            len(self.mean) != 3
-            or len(self.std) != 3
-            or not all(map(math.isfinite, self.mean + self.std))
-        ):
-            raise InputError(
-                f"mean and std are three finite numbers each, got {self.mean} and {self.std}"
-            )
+        values = self.mean + self.std
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, values)):
+            raise InputError(f"mean and std are three numbers each, got {self.mean}, {self.std}")
         if not min(self.std) > 0:
             raise InputError(f"each std must be above zero, got {self.std}")
         if self.layout != "NCHW":
@@ -78,22 +68,28 @@ class Preprocessing:
         """The model's input.
 
         Args:
-            images: RGB, uint8, (n, height, width, 3); other sizes are cut to the centre square and scaled.
+            images: RGB, uint8, (n, height, width, 3).
 
         Returns:
             float32, (n, 3, resolution, resolution), C-contiguous.
+
+        Raises:
+            InputError: another shape or type.
         """
         side = self.resolution
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise InputError(
-                f"images are uint8 (n, height, width, 3), got {images.dtype} {images.shape}"
-            )
+            got = f"{images.dtype} {images.shape}"
+            raise InputError(f"images are uint8 (n, height, width, 3), got {got}")
+        squares = images
         if images.shape[1:3] != (side, side):
-            images = np.stack([square_of_array(image, side) for image in images])
-        scale = np.float32(1 / 255) / np.asarray(self.std, dtype=np.float32)
-        shift = -np.asarray(self.mean, dtype=np.float32) / np.asarray(self.std, dtype=np.float32)
+            squares = np.empty((len(images), side, side, 3), dtype=np.uint8)
+            for index, image in enumerate(images):
+                squares[index] = square_of_array(image, side)
+        std = np.asarray(self.std)
+        scale = (1 / (255 * std)).astype(np.float32)
+        shift = (-np.asarray(self.mean) / std).astype(np.float32)
         out = np.empty((len(images), 3, side, side), dtype=np.float32)
-        np.multiply(images.transpose(0, 3, 1, 2), scale[:, None, None], out=out)
+        np.multiply(squares.transpose(0, 3, 1, 2), scale[:, None, None], out=out)
         out += shift[:, None, None]
         return out
 
@@ -114,15 +110,12 @@ class Preprocessing:
             InputError: a value is missing, of another type or out of range.
         """
         resolution, layout = document.get("resolution"), document.get("layout")
-        if (
-            not isinstance(resolution, int)
-            or isinstance(resolution, bool)
-            or not isinstance(layout, str)
-        ):
-            raise InputError(
-                f"preprocessing needs a whole resolution and a layout, got {resolution!r} and {layout!r}"
-            )
-        return cls(resolution, _triple(document.get("mean")), _triple(document.get("std")), layout)
+        if not isinstance(resolution, int) or isinstance(resolution, bool):
+            raise InputError(f"a resolution is a whole number of pixels, got {resolution!r}")
+        if not isinstance(layout, str):
+            raise InputError(f"a layout is text, got {layout!r}")
+        mean, std = _triple(document.get("mean")), _triple(document.get("std"))
+        return cls(resolution, mean, std, layout)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,8 +138,8 @@ class Split:
 class Task:
     """Images to learn from and to be judged by.
 
-    Validation and calibration are cut from the training data with the seed, class by class; the three do not
-    overlap. The test part is the data set's own; where it has none, a part is cut off that does not depend on the
+    Validation and calibration are cut from the training data with the seed, class by class. The
+    test part is the data set's own; where it has none, one is cut off that does not depend on the
     seed, so that no seed ever trains on what another is judged by.
 
     Attributes:
@@ -186,29 +179,30 @@ class Task:
         max_bytes: int = DEFAULT_MAX_BYTES,
         progress: Progress | None = None,
     ) -> Task:
-        """Read class folders of images, ``class/image.png``, or the same below ``train`` and ``test``.
+        """Read class folders of images, ``class/x.png`` or ``{train,test}/class/x.png``.
 
         Args:
             path: the folder.
-            resolution: side of the decoded squares; None for a multiple of 32 up to 224 that fits the images.
-            seed: of the cut into train, validation and calibration.
-            validation_share: share of the training part that becomes validation.
+            resolution: side of the decoded squares in pixels, 8 to 1024; None for the multiple of
+                32 up to 224 that the median image fills.
+            seed: of the cut into train, validation and calibration, 0 or more.
+            validation_share: share of each class of the training part that becomes validation.
             n_calibration: calibration images, at most a fifth of the training part.
-            test_share: share that becomes test where there is no test folder.
-            max_bytes: bound on the decoded pixels.
+            test_share: share of each class that becomes test where there is no test folder.
+            max_bytes: bound on the decoded pixels; twice that is held for a moment.
             progress: how to show it; None for stderr.
 
         Raises:
-            InputError: no such folder, a class or all of it empty, one class only, too many unreadable images,
-                or more pixels than ``max_bytes``.
+            InputError: no such folder, a class or all of it empty, fewer than two classes, too
+                many unreadable images, or more pixels than ``max_bytes``.
         """
         root, shown = Path(path), progress or Progress()
+        cut = Cut(seed, validation_share, n_calibration, test_share)
         listing = list_folder(root)
-        parts = [listing.train] if listing.test is None else [listing.train, listing.test]
-        side = resolution or _looked_up_resolution([item for part in parts for item in part])
+        parts = [part for part in (listing.train, listing.test) if part is not None]
+        side = fitting_resolution(listing.train) if resolution is None else resolution
         check_memory(sum(map(len, parts)), side, max_bytes)
         read = [gather(part, len(part), side, str(root), shown) for part in parts]
-        cut = _Cut(seed, validation_share, n_calibration, test_share)
         return _assemble("folder", root.resolve().name, listing.labels, read, cut)
 
     @classmethod
@@ -229,14 +223,15 @@ class Task:
         """Read parquet files in the layout of Hugging Face's ``datasets``.
 
         Args:
-            path: a folder with ``train-*.parquet`` and, where there is a test part, ``test-*.parquet``; or a file.
+            path: a folder with ``train-*.parquet`` and, where there is a test part,
+                ``test-*.parquet``; or a file.
             resolution: as in ``from_folder``.
             seed: as in ``from_folder``.
             validation_share: as in ``from_folder``.
             n_calibration: as in ``from_folder``.
             test_share: as in ``from_folder``.
-            image_column: column of encoded images; None where only one fits or one is called ``image``.
-            label_column: column of class indices; None where only one fits or one is called ``label``.
+            image_column: column of encoded images; None for ``image`` or the only one.
+            label_column: column of class indices; None for ``label`` or the only one.
             max_bytes: as in ``from_folder``.
             progress: as in ``from_folder``.
 
@@ -244,15 +239,15 @@ class Task:
             InputError: not such files, damaged, or as in ``from_folder``.
         """
         root, shown = Path(path), progress or Progress()
-        files = [part for part in find_parts(root) if part]
-        parts = [open_part(part, image_column, label_column) for part in files]
-        first = [row for _, row in zip(range(_N_LOOKED_AT), parts[0].rows(), strict=False)]
-        side = resolution or _looked_up_resolution(first)
+        cut = Cut(seed, validation_share, n_calibration, test_share)
+        parts = [open_part(files, image_column, label_column) for files in find_files(root)]
+        if parts[0].names != parts[-1].names:
+            raise InputError(f"train and test need the same class names, those in {root} differ")
+        side = fitting_resolution(parts[0].first_rows()) if resolution is None else resolution
         check_memory(sum(part.n_rows for part in parts), side, max_bytes)
         read = [gather(part.rows(), part.n_rows, side, str(root), shown) for part in parts]
-        labels = parts[0].names or _numbered(read)
-        cut = _Cut(seed, validation_share, n_calibration, test_share)
-        return _assemble("parquet", root.resolve().stem, labels, read, cut)
+        names = parts[0].names or _numbered(read)
+        return _assemble("parquet", root.resolve().stem, names, read, cut)
 
     @classmethod
     def from_datasets(
@@ -288,34 +283,35 @@ class Task:
             InputError: items of another kind, empty data sets, or as in ``from_folder``.
         """
         if not len(train) or not len(test):
-            raise InputError(
-                f"data sets must not be empty, got {len(train)} for training and {len(test)} for test"
-            )
-        shown = progress or Progress()
-        side = resolution or default_resolution(sizes_of(train, _N_LOOKED_AT))
+            sizes = f"{len(train)} images for training and {len(test)} for test"
+            raise InputError(f"data sets must not be empty, got {sizes}")
+        cut, shown = Cut(seed, validation_share, n_calibration), progress or Progress()
+        side = dataset_resolution(train) if resolution is None else resolution
         check_memory(len(train) + len(test), side, max_bytes)
         read = [gather_dataset(data, side, name, shown) for data in (train, test)]
         names = tuple(labels or getattr(train, "classes", None) or _numbered(read))
-        return _assemble(
-            "datasets", name, names, read, _Cut(seed, validation_share, n_calibration, 0.0)
-        )
+        return _assemble("datasets", name, names, read, cut)
 
     @classmethod
     def digits(cls, resolution: int = 32, *, seed: int = 0) -> Task:
-        """The 1,797 handwritten digits that come with scikit-learn: 8x8 grey pixels, scaled up, in ten classes.
+        """The 1,797 handwritten digits that come with scikit-learn: ten classes, 8x8 grey pixels.
 
-        Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository, 1998.
+        Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+
+        Args:
+            resolution: side to scale them up to, in pixels.
+            seed: of the cut into train, validation and calibration.
         """
         from sklearn.datasets import load_digits
 
-        check_memory(1797, resolution, DEFAULT_MAX_BYTES)
         data = load_digits()
+        check_memory(len(data.images), resolution, DEFAULT_MAX_BYTES)
         grey = np.rint(data.images * (255 / 16)).astype(np.uint8)
         images = np.stack([square_of_array(image, resolution) for image in grey])
         numbers = data.target.astype(np.int64)
-        read = LabelledImages(images, numbers, (), _digest_of(grey, numbers))
+        read = LabelledImages(images, numbers, (), digest_of(grey, numbers))
         names = tuple(str(name) for name in data.target_names)
-        return _assemble("embedded", "digits", names, [read], _Cut(seed, 0.1, 256, 0.2))
+        return _assemble("embedded", "digits", names, [read], Cut(seed))
 
 
 def load_task(
@@ -334,7 +330,7 @@ def load_task(
     """
     path = Path(text).expanduser()
     if text == "digits":
-        return Task.digits(resolution or 32, seed=seed)
+        return Task.digits(32 if resolution is None else resolution, seed=seed)
     if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("train-*.parquet"))):
         return Task.from_parquet(path, resolution=resolution, seed=seed, progress=progress)
     if path.is_dir():
@@ -345,59 +341,32 @@ def load_task(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """How a data set is cut into parts."""
-
-    seed: int
-    validation_share: float
-    n_calibration: int
-    test_share: float
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"a seed is a whole number from 0, got {self.seed}")
-        if not 0 < self.validation_share <= 0.5 or not 0 <= self.test_share <= 0.5:
-            raise InputError(
-                f"shares for validation and test are above 0 and up to 0.5, got {self.validation_share} "
-                f"and {self.test_share}"
-            )
-        if self.n_calibration < 1:
-            raise InputError(f"at least one calibration image is needed, got {self.n_calibration}")
-
-
 def _assemble(
-    kind: str, name: str, labels: Sequence[str], read: list[LabelledImages], cut: _Cut
+    kind: str, name: str, labels: Sequence[str], read: list[LabelledImages], cut: Cut
 ) -> Task:
-    """Cut what was read into the four parts."""
-    names = tuple(labels)
-    whole = read[0]
-    _check_classes(names, whole, 3 if len(read) == 2 else 4)
-    rest, test_indices = np.arange(len(whole.labels)), None
-    if len(read) == 1:
-        test_indices, rest = _cut_classes(rest, whole.labels, cut.test_share, _TEST_SEED)
-    validation, rest = _cut_classes(rest, whole.labels, cut.validation_share, cut.seed)
-    calibration, train = _cut_evenly(rest, whole.labels, cut.n_calibration, cut.seed)
-    test = (
-        Split(read[1].images, read[1].labels)
-        if test_indices is None
-        else _take(whole, test_indices)
-    )
-    train_split = _take(whole, train)
-    mean, std = _statistics(train_split.images)
-    skipped = [name for part in read for name in part.skipped]
-    digest = "+".join(part.digest for part in read)
+    """Cut what was read, training part first, into the four parts."""
+    names, whole = tuple(labels), read[0]
+    has_test = len(read) == 2
+    check_classes(names, whole.labels, 3 if has_test else 4)
+    parts = cut.parts(whole.labels, with_test=not has_test)
+    train = _take(whole, parts.train)
+    skipped = [line for part in read for line in part.skipped]
     return Task(
         name=name,
         labels=names,
-        preprocessing=Preprocessing(whole.images.shape[1], mean, std),
-        train=train_split,
-        validation=_take(whole, validation),
-        calibration=_take(whole, calibration),
-        test=test,
+        preprocessing=Preprocessing(whole.images.shape[1], *_statistics(train.images)),
+        train=train,
+        validation=_take(whole, parts.validation),
+        calibration=_take(whole, parts.calibration),
+        test=_own_test(names, read[1]) if has_test else _take(whole, parts.test),
         n_skipped=len(skipped),
         skipped=tuple(skipped[:N_NAMED]),
-        source={"kind": kind, "name": name, "sha256": digest, "seed": cut.seed},
+        source={
+            "kind": kind,
+            "name": name,
+            "sha256": "+".join(part.digest for part in read),
+            "seed": cut.seed,
+        },
     )
 
 
@@ -405,56 +374,17 @@ def _take(read: LabelledImages, indices: NDArray[np.int64]) -> Split:
     return Split(read.images[indices], read.labels[indices])
 
 
-def _check_classes(names: tuple[str, ...], read: LabelledImages, n_needed: int) -> None:
-    if len(names) < 2:
-        raise InputError(f"at least two classes are needed, got {len(names)}")
-    counts = np.bincount(read.labels, minlength=len(names))
-    if len(counts) > len(names):
+def _own_test(names: tuple[str, ...], read: LabelledImages) -> Split:
+    if not len(read.labels) or int(read.labels.max()) >= len(names):
         raise InputError(
-            f"there are {len(names)} class names, and a label {len(counts) - 1}; name every class"
+            f"the test part needs images of the {len(names)} training classes, it has "
+            f"{len(read.labels)} images and labels up to {read.labels.max(initial=-1)}"
         )
-    fewest = int(counts.argmin())
-    if counts[fewest] < n_needed:
-        raise InputError(
-            f"a class needs at least {n_needed} readable images to be cut into parts, "
-            f"{names[fewest]!r} has {counts[fewest]}; add images or remove the class"
-        )
-
-
-def _cut_classes(
-    indices: NDArray[np.int64], labels: NDArray[np.int64], share: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut a share, at least one image, out of every class; both results are sorted."""
-    chosen = []
-    for label in np.unique(labels[indices]):
-        members = _shuffled(indices[labels[indices] == label], seed, int(label))
-        chosen.append(members[: max(1, round(share * len(members)))])
-    cut = np.sort(np.concatenate(chosen))
-    return cut, np.setdiff1d(indices, cut)
-
-
-def _cut_evenly(
-    indices: NDArray[np.int64], labels: NDArray[np.int64], n_wanted: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut a number of images with the classes in proportion, at most a fifth; each class keeps at least one."""
-    n_cut = max(1, min(n_wanted, len(indices) // 5))
-    members = [
-        _shuffled(indices[labels[indices] == label], seed, int(label))
-        for label in np.unique(labels[indices])
-    ]
-    # the k-th of m images of a class stands at (k + 1/2) / m: taking the lowest n_cut keeps the proportions
-    place = np.concatenate([(np.arange(len(group)) + 0.5) / len(group) for group in members])
-    place[np.cumsum([len(group) for group in members]) - 1] = np.inf
-    cut = np.sort(np.concatenate(members)[np.argsort(place, kind="stable")[:n_cut]])
-    return cut, np.setdiff1d(indices, cut)
-
-
-def _shuffled(members: NDArray[np.int64], seed: int, label: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, label]).permutation(members)
+    return Split(read.images, read.labels)
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[Triple, Triple]:
-    """Mean and standard deviation of each channel in 0..1, from exact counts; a constant channel gets std 1."""
+    """Mean and standard deviation per channel in 0..1; a constant channel gets std 1."""
     counts = np.zeros((3, 256), dtype=np.int64)
     for start in range(0, len(images), _CHUNK):
         chunk = images[start : start + _CHUNK]
@@ -486,21 +416,3 @@ def _is_number(value: object) -> bool:
 def _numbered(read: list[LabelledImages]) -> tuple[str, ...]:
     highest = max(int(part.labels.max(initial=0)) for part in read)
     return tuple(str(number) for number in range(highest + 1))
-
-
-def _looked_up_resolution(items: Sequence[Encoded]) -> int:
-    """Resolution from the headers of some images, evenly spread."""
-    step = max(1, len(items) // _N_LOOKED_AT)
-    sizes = []
-    for item in items[::step]:
-        try:
-            sizes.append(size_of(bytes_of(item.data)))
-        except Unreadable:  # named when it is decoded
-            continue
-    return default_resolution([size for size in sizes if size is not None])
-
-
-def _digest_of(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    import hashlib
-
-    return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()

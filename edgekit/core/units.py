@@ -17,6 +17,8 @@ _SIZE_BYTES = {
     "mib": 2**20,
     "gib": 2**30,
 }
+# From this share of a unit on, three digits in the next smaller unit would round to 1000 of it.
+_ROUNDS_UP = 0.9995
 _NUMBER_UNIT = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Zµ]+)\s*$")
 
 
@@ -57,7 +59,10 @@ def parse_size_bytes(text: str) -> int:
         >>> parse_size_bytes("4MB")
         4000000
     """
-    return round(_parse(text, _SIZE_BYTES, "size", "4MB"))
+    n_bytes = round(_parse(text, _SIZE_BYTES, "size", "4MB"))
+    if n_bytes < 1:
+        raise InputError(f"a size must be at least one byte, got {text!r}; write 4MB")
+    return n_bytes
 
 
 def format_duration(seconds: float) -> str:
@@ -67,9 +72,11 @@ def format_duration(seconds: float) -> str:
         >>> format_duration(0.00123)
         '1.23 ms'
     """
+    if abs(seconds) >= 999.5:
+        return f"{seconds:.0f} s"
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if abs(seconds) >= scale:
-            return f"{seconds / scale:.3g} {unit}" if seconds < 999.5 else f"{seconds:.0f} s"
+        if abs(seconds) >= _ROUNDS_UP * scale:
+            return f"{seconds / scale:.3g} {unit}"
     return f"{seconds * 1e9:.3g} ns"
 
 
@@ -80,7 +87,9 @@ def format_size(n_bytes: float) -> str:
         >>> format_size(812_345)
         '812 kB'
     """
+    if n_bytes >= 999.5e9:
+        return f"{n_bytes / 1e9:.0f} GB"
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= scale:
+        if n_bytes >= _ROUNDS_UP * scale:
             return f"{n_bytes / scale:.3g} {unit}"
     return f"{n_bytes:.0f} B"

@@ -1,1 +1,1 @@
-"""Reading labelled images from folders, parquet files and datasets; what ``edgekit.core.task`` is made of."""
+"""Reading labelled images from folders, parquet files and data sets, for ``edgekit.core.task``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+)
 MAX_RESOLUTION = 1024
 
 
@@ -24,17 +35,21 @@ class Unreadable(Exception):
 
 
 @contextmanager
-def bombs_are_errors() -> Iterator[None]:
-    """Inside the block an image above Pillow's pixel limit is an error at once, not a warning first."""
+def pillow_warnings() -> Iterator[None]:
+    """Inside the block Pillow is silent about oddities, and too many pixels are an error.
+
+    Python keeps warning filters per process: enter this in one thread, around the workers.
+    """
     from PIL import Image
 
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
 def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
-    """The centre square of an encoded image, scaled to ``resolution``.
+    """The centre square of an encoded image, turned upright and scaled.
 
     Args:
         data: a file's content in one of ``FORMATS``.
@@ -44,12 +59,13 @@ def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
         RGB, uint8, (resolution, resolution, 3).
 
     Raises:
-        Unreadable: not an image, damaged, too many pixels, or without a meaning in 8 bits.
+        Unreadable: not an image, damaged, too many pixels, or pixels without a fixed range.
     """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.load()
             upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
             return square(upright, resolution)
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
@@ -58,14 +74,22 @@ def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
 
 def reason_of(error: Exception) -> str:
     """One short line from an error, without memory addresses."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "not an image of a known format" if "cannot identify" in text else text[:120]
+    text = str(error).strip() or type(error).__name__
+    known = "cannot identify" not in text
+    return text.splitlines()[0][:120] if known else "not an image of a known format"
 
 
 def square(image: PilImage, resolution: int) -> NDArray[np.uint8]:
-    """The centre square of a Pillow image, scaled with its antialiasing bilinear filter.
+    """The centre square of a Pillow image, scaled with Pillow's antialiasing bilinear filter.
 
-    The same as scaling the shorter side and cropping the centre, in one step.
+    The same as scaling the shorter side and cropping the centre, in one step. Transparency is
+    dropped, 16-bit grey keeps its high bytes.
+
+    Returns:
+        RGB, uint8, (resolution, resolution, 3).
+
+    Raises:
+        Unreadable: pixels without a fixed range.
     """
     from PIL import Image
 
@@ -79,7 +103,7 @@ def square(image: PilImage, resolution: int) -> NDArray[np.uint8]:
 
 
 def square_of_array(pixels: NDArray[np.uint8], resolution: int) -> NDArray[np.uint8]:
-    """As ``square``, from RGB or grey bytes: (height, width, 3), (height, width, 1) or (height, width)."""
+    """As ``square``, from RGB (height, width, 3) or grey (height, width, 1) or (height, width)."""
     from PIL import Image
 
     plain = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
@@ -91,14 +115,19 @@ def size_of(data: bytes) -> tuple[int, int] | None:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with pillow_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return image.size
-    except Exception:  # as in decode_square; the image is named when it is decoded
+    except Exception:  # as in decode_square, where the image is then named
         return None
 
 
-def default_resolution(sizes: list[tuple[int, int]]) -> int:
-    """A multiple of 32 from 32 to 224, not above the median shorter side of the images."""
+def default_resolution(sizes: Sequence[tuple[int, int]]) -> int:
+    """A multiple of 32 from 32 to 224, not above the median shorter side of the images.
+
+    Example:
+        >>> default_resolution([(640, 480), (100, 300), (80, 130)])
+        96
+    """
     if not sizes:
         return 32
     median = float(np.median([min(size) for size in sizes]))

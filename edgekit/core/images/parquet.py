@@ -1,22 +1,23 @@
-"""Images in parquet files laid out as Hugging Face's ``datasets`` does: a struct of bytes and path, and a label."""
+"""Parquet files as Hugging Face's ``datasets`` writes them: an image struct and a label."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.errors import InputError
 from edgekit.core.images.decode import Unreadable
-from edgekit.core.images.gather import Encoded
+from edgekit.core.images.gather import N_LOOKED_AT, Encoded
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH = 1024
-_MAX_CLASSES = 100_000
+MAX_CLASSES = 100_000
+_BATCH_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +52,45 @@ class ParquetPart:
             n_before = 0
             try:
                 with pq.ParquetFile(path) as file:
-                    for batch in file.iter_batches(_BATCH, columns=columns):
+                    for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                         yield from self._encoded(path, n_before, batch)
                         n_before += batch.num_rows
             except (pa.ArrowException, OSError) as error:
-                raise InputError(
-                    f"parquet files must be whole, {path} is damaged: {error}"
-                ) from error
+                raise InputError(f"parquet files must be whole, {path} is not: {error}") from error
+
+    def first_rows(self) -> list[Encoded]:
+        """The first images, enough to judge their size."""
+        return list(itertools.islice(self.rows(), N_LOOKED_AT))
 
     def _encoded(self, path: Path, n_before: int, batch: pa.RecordBatch) -> Iterator[Encoded]:
-        names, data = _names_and_bytes(batch.column(self.image_column))
-        limit = _MAX_CLASSES if self.names is None else len(self.names)
+        names, images = _names_and_bytes(batch.column(self.image_column))
+        n_labels = MAX_CLASSES if self.names is None else len(self.names)
         labels = batch.column(self.label_column).to_pylist()
-        for offset, (name, encoded, label) in enumerate(zip(names, data, labels, strict=True)):
+        for offset, (name, data, label) in enumerate(zip(names, images, labels, strict=True)):
             row = f"{path.name} row {n_before + offset}"
-            if label is None or not 0 <= label < limit:
+            if label is None or not 0 <= label < n_labels:
                 raise InputError(
-                    f"labels in {self.label_column!r} are from 0 to {limit - 1}, {row} has {label}"
+                    f"labels in column {self.label_column!r} are from 0 to {n_labels - 1}, "
+                    f"{row} has {label}; use a labelled part"
                 )
-            yield Encoded(
-                f"{row} ({name})" if name else row, encoded or Unreadable("no image bytes"), label
-            )
+            full_name = f"{row} ({name})" if name else row
+            yield Encoded(full_name, data or Unreadable("no image bytes"), label)
 
 
-def find_parts(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Training and test files: ``train-*.parquet`` and ``test-*.parquet`` of a folder, or one file and none.
+def find_files(path: Path) -> list[tuple[Path, ...]]:
+    """Files of the training part, then of the test part where there is one; or one file alone.
 
     Raises:
         InputError: nothing of the kind is there.
     """
     if path.is_file():
-        return (path,), ()
-    train, test = (tuple(sorted(path.glob(f"{part}-*.parquet"))) for part in ("train", "test"))
-    if not train:
+        return [(path,)]
+    parts = [tuple(sorted(path.glob(f"{part}-*.parquet"))) for part in ("train", "test")]
+    if not parts[0]:
         raise InputError(
-            f"a parquet file or a folder with train-*.parquet is needed, {path} is neither; check the path"
+            f"a parquet file or a folder with train-*.parquet is needed, {path} is neither"
         )
-    return train, test
+    return [files for files in parts if files]
 
 
 def open_part(
@@ -101,54 +104,50 @@ def open_part(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schemas, n_rows = [], 0
+    schemas: list[pa.Schema] = []
+    n_rows = 0
     for path in files:
         try:
             with pq.ParquetFile(path) as file:
                 schemas.append(file.schema_arrow)
                 n_rows += file.metadata.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"a parquet file is needed, {path} cannot be read as one: {error}"
-            ) from error
+            raise InputError(f"{path} must be a parquet file, it is not: {error}") from error
         if not schemas[0].equals(schemas[-1]):
-            raise InputError(
-                f"all parts of a data set need one schema, {path} differs from {files[0]}"
-            )
-    image = _column(schemas[0], image_column, "image", _is_image)
-    label = _column(schemas[0], label_column, "label", pa.types.is_integer)
+            raise InputError(f"the files need one schema, {path} differs from {files[0]}")
+    image = _column(schemas[0], image_column, "image", _holds_images)
+    label = _column(schemas[0], label_column, "label", _holds_labels)
     return ParquetPart(files, image, label, _class_names(schemas[0], label), n_rows)
 
 
-def _is_image(kind: pa.DataType) -> bool:
+def _holds_images(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
-    if pa.types.is_struct(kind):
+    if isinstance(kind, pa.StructType):
         index = kind.get_field_index("bytes")
-        return index >= 0 and _is_image(kind.field(index).type)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        return index >= 0 and _holds_images(kind.field(index).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _column(schema: pa.Schema, wanted: str | None, kind: str, fits: object) -> str:
-    """The wanted column, else the one called like its kind, else the only one that fits."""
-    assert callable(fits)
-    fitting = [name for name, type_ in zip(schema.names, schema.types, strict=True) if fits(type_)]
-    if wanted is None and kind in fitting:
-        return kind
-    if wanted in fitting:
-        return wanted
-    if wanted is None and len(fitting) == 1:
+def _holds_labels(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind))
+
+
+def _column(
+    schema: pa.Schema, wanted: str | None, usual: str, fits: Callable[[pa.DataType], bool]
+) -> str:
+    """The wanted column; without a wish the one with the usual name, or the only one that fits."""
+    fitting = [str(field.name) for field in schema if fits(field.type)]
+    if wanted is None and usual not in fitting and len(fitting) == 1:
         return fitting[0]
-    found = (
-        f"asked for {wanted!r}"
-        if wanted is not None
-        else "there is more than one choice"
-        if fitting
-        else "none"
-    )
+    name = usual if wanted is None else wanted
+    if name in fitting:
+        return name
     raise InputError(
-        f"one {kind} column is needed, {found}; fitting columns: {', '.join(fitting) or 'none'}, "
-        f"all columns: {', '.join(schema.names)}"
+        f"one {usual} column is needed, {name!r} is none; columns that fit: "
+        f"{', '.join(fitting) or 'none'}, all columns: {', '.join(schema.names)}"
     )
 
 
@@ -157,7 +156,7 @@ def _class_names(schema: pa.Schema, label_column: str) -> tuple[str, ...] | None
     try:
         document = json.loads((schema.metadata or {})[b"huggingface"])
         names = document["info"]["features"][label_column]["names"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return None
     return tuple(str(name) for name in names) if isinstance(names, list) and names else None
 
@@ -165,10 +164,8 @@ def _class_names(schema: pa.Schema, label_column: str) -> tuple[str, ...] | None
 def _names_and_bytes(column: pa.Array) -> tuple[list[str | None], list[bytes | None]]:
     import pyarrow as pa
 
-    if not pa.types.is_struct(column.type):
+    if not isinstance(column, pa.StructArray):
         return [None] * len(column), column.to_pylist()
-    fields = {
-        field.name: values for field, values in zip(column.type, column.flatten(), strict=True)
-    }
+    fields = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
     names = fields["path"].to_pylist() if "path" in fields else [None] * len(column)
     return names, fields["bytes"].to_pylist()
