@@ -1,14 +1,15 @@
-"""Networks written as ONNX without torch: what is profiled, and what held-out checks are made of."""
+"""Networks written as ONNX without torch: what is profiled and what checks are made of."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from edgekit.core.errors import InputError
 
@@ -28,8 +29,9 @@ ACTIVATIONS = (*_SIMPLE_ACTIVATIONS, "relu6", "silu")
 class GraphBuilder:
     """Writes an ONNX network node by node; every method takes and returns tensor names.
 
-    Every node is named, and so is the tensor it writes: ``<block>/<name>`` inside ``block``. Weights that
-    are not given are He-normal float32 (He et al. 2015, arXiv 1502.01852, equation 12, fan-in), biases small.
+    Every node is named, and so is the tensor it writes: ``<block>/<name>`` inside ``block``.
+    Weights that are not given are He-normal float32 (He et al. 2015, arXiv 1502.01852, equation
+    10), biases small.
 
     Args:
         name: name of the graph.
@@ -112,7 +114,7 @@ class GraphBuilder:
             name: name of the node.
 
         Returns:
-            Tensor ``(batch, out_channels, h, w)``; an odd kernel gives ``h = ceil(height / stride)``.
+            Tensor ``(batch, out_channels, h, w)``; for odd kernels ``h = ceil(height / stride)``.
 
         Raises:
             InputError: channels that the groups do not divide, or a weight of another shape.
@@ -120,7 +122,8 @@ class GraphBuilder:
         batch, channels, height, width = self._shapes[x]
         if channels % groups or out_channels % groups:
             raise InputError(
-                f"groups must divide the channels of a conv, got {groups} for {channels} -> {out_channels}"
+                f"groups must divide the channels of a conv, "
+                f"got {groups} for {channels} -> {out_channels}"
             )
         name, pad = self._unique(name), kernel // 2 if pad is None else pad
         weights = self._weights(
@@ -130,8 +133,16 @@ class GraphBuilder:
             (height + 2 * pad - kernel) // stride + 1,
             (width + 2 * pad - kernel) // stride + 1,
         )
-        self._write("Conv", [x, *weights], (batch, out_channels, *size), name, kernel_shape=[kernel] * 2,
-                    strides=[stride] * 2, pads=[pad] * 4, group=groups)  # fmt: skip
+        self._write(
+            "Conv",
+            [x, *weights],
+            (batch, out_channels, *size),
+            name,
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[pad] * 4,
+            group=groups,
+        )
         return name if act is None else self._activate(name, act, f"{name}_act")
 
     def linear(
@@ -142,7 +153,7 @@ class GraphBuilder:
         bias: Array | None = None,
         name: str = "linear",
     ) -> str:
-        """Fully connected layer on ``(batch, features)``, weight ``(out_features, features)`` float32."""
+        """Fully connected layer on ``(batch, features)``, weight ``(out_features, features)``."""
         batch, features = self._shapes[x]
         name = self._unique(name)
         weights = self._weights(name, weight, bias, (out_features, features))
@@ -226,7 +237,7 @@ class GraphBuilder:
         return self.reshape(x, (batch, channels, height, width))
 
     def matmul(self, a: str, b: str | int) -> str:
-        """Matrix product of two tensors, or with a random weight ``(features, b)`` when ``b`` is a number."""
+        """Matrix product; ``b`` is a tensor, or the columns of a random weight."""
         name, left = self._unique("matmul"), self._shapes[a]
         if isinstance(b, int):
             b = self._constant(f"{name}.weight", self._random((left[-1], b), left[-1]))
@@ -264,27 +275,22 @@ class GraphBuilder:
 
         Args:
             output: tensor to return, not the input itself.
-            dynamic_batch: leave the batch open (axis name ``"batch"``) instead of the one of ``input_shape``.
+            dynamic_batch: leave the batch open, as axis ``"batch"``.
 
         Returns:
-            A model of opset 20, IR 10, with one input ``"input"`` and one output ``"logits"``, float32.
+            Opset 20, IR 10, one input ``"input"`` and one output ``"logits"``, float32.
         """
         graph = helper.make_graph(
             [_renamed(node, output) for node in self._nodes],
             self._name,
-            [self._value("input", self._shapes["input"], dynamic_batch)],
-            [self._value("logits", self._shapes[output], dynamic_batch)],
+            [_value("input", self._shapes["input"], dynamic_batch)],
+            [_value("logits", self._shapes[output], dynamic_batch)],
             list(self._constants.values()),
         )
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edgekit"
         )
-
-    @staticmethod
-    def _value(name: str, shape: tuple[int, ...], dynamic_batch: bool):  # type: ignore[no-untyped-def]
-        dims = ["batch" if dynamic_batch else shape[0], *shape[1:]]
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
 
     def _unique(self, name: str) -> str:
         full = self._prefix + name
@@ -293,7 +299,7 @@ class GraphBuilder:
         return full if count == 1 else self._unique(f"{name}_{count}")
 
     def _write(
-        self, op: str, inputs: list[str], shape: tuple[int, ...], name: str, **attributes: object
+        self, op: str, inputs: list[str], shape: tuple[int, ...], name: str, **attributes: Any
     ) -> str:
         self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
         self._shapes[name] = shape
@@ -318,7 +324,8 @@ class GraphBuilder:
             bias = 0.01 * self._rng.standard_normal(shape[0], np.float32)
         if weight.shape != shape or bias.shape != shape[:1]:
             raise InputError(
-                f"{name} needs weight {shape} and bias {shape[:1]}, got {weight.shape}, {bias.shape}"
+                f"{name} needs weight {shape} and bias {shape[:1]}, "
+                f"got {weight.shape} and {bias.shape}"
             )
         weight, bias = weight.astype(np.float32), bias.astype(np.float32)
         return [self._constant(f"{name}.weight", weight), self._constant(f"{name}.bias", bias)]
@@ -346,8 +353,20 @@ class GraphBuilder:
         batch, channels, *size = self._shapes[x]
         pad = (kernel - 1) // 2
         height, width = ((length + 2 * pad - kernel) // stride + 1 for length in size)
-        return self._write(op, [x], (batch, channels, height, width), self._unique(name),
-                           kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4)  # fmt: skip
+        return self._write(
+            op,
+            [x],
+            (batch, channels, height, width),
+            self._unique(name),
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[pad] * 4,
+        )
+
+
+def _value(name: str, shape: tuple[int, ...], dynamic_batch: bool) -> ValueInfoProto:
+    dims = ["batch" if dynamic_batch else shape[0], *shape[1:]]
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
 
 
 def _renamed(node: NodeProto, output: str) -> NodeProto:

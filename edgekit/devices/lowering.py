@@ -1,10 +1,10 @@
 """From a model to the kernels the runtime really runs, and how long each took.
 
-    model --> session --> saved optimised model --(attributes, weight shapes)--+
-                   \\----> profile of its runs ----(order, output shapes, times)-+--> PlacedKernel
+    model -> session -> optimised model, saved    attributes, weight shapes, edges
+                     -> profile of its runs       output shapes, provider, durations  -> kernels
 
-Both files come from one session and are joined on node names. A node without a name is joined by its operator, in
-topological order: ONNX Runtime leaves names empty where it inlines a function.
+Both files come from one session and are joined on node names. A node without a name is joined by
+its operator, in topological order: ONNX Runtime leaves names empty where it inlines a function.
 """
 
 from __future__ import annotations
@@ -12,25 +12,24 @@ from __future__ import annotations
 import heapq
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto
 
 from edgekit.core.errors import EdgekitError, InputError
 from edgekit.core.kernel import AttributeValue, Kernel, PlacedKernel, Shape
+from edgekit.devices.session import create_session, random_inputs, session_options
 
-_ERRORS_ONLY = 3
 _GENERATED = re.compile(r"(_token_\d+|_nchwc|/duplicated|_out\d+)$")
 _CONVOLUTIONS = ("Conv", "FusedConv")
-_FEED_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
+_SEED = 0
 Array = NDArray[np.float64]
 
 
@@ -41,7 +40,7 @@ class KernelTimes:
     Attributes:
         placed: the kernels, in execution order.
         durations_s: ``(n_runs, n_kernels)`` float64, whole microseconds, in seconds.
-        started_s: ``(n_runs,)`` float64, when each run began, in seconds since the session was opened.
+        started_s: ``(n_runs,)`` float64, when each run began, in seconds since the session opened.
     """
 
     placed: tuple[PlacedKernel, ...]
@@ -51,50 +50,46 @@ class KernelTimes:
     def fastest_s(self, share: float = 0.3) -> Array:
         """Mean of the fastest ``share`` of the runs of each kernel, ``(n_kernels,)`` in seconds.
 
-        A duration is a whole number of microseconds, so that a quantile of a small kernel says nothing.
+        Durations are whole microseconds, so that a quantile of a small kernel says nothing.
         """
         n_kept = max(1, round(share * len(self.durations_s)))
         return np.asarray(np.sort(self.durations_s, axis=0)[:n_kept].mean(axis=0))
 
 
 class ProfiledModel:
-    """A session with profiling on: run it as often as you like, then close it for the kernel times.
+    """A session with profiling on: run it as often as you like, then close it for the times.
 
     Args:
-        model: the network, or its serialised bytes; open axes are run with size 1.
-        n_threads: threads of the session, above 0.
+        model: float32 input; symbolic dimensions are run with size 1.
+        n_threads: threads of the session, at least 1.
 
     Raises:
-        InputError: a model that ONNX Runtime does not load, or an input that is not float32, uint8 or int8.
+        InputError: ONNX Runtime cannot load the model, or an input is not float32.
+
+    Example:
+        >>> from edgekit.devices.graph import GraphBuilder
+        >>> net = GraphBuilder("tiny", (1, 3, 8, 8))
+        >>> with net.block("stem"):
+        ...     x = net.conv(net.input, 16, 3, act="relu6")
+        >>> profiled = ProfiledModel(net.build(x))
+        >>> profiled.run()
+        >>> [(placed.block, placed.kernel.op) for placed in profiled.close().placed]
+        [('stem', 'Conv'), ('stem', 'ReorderOutput')]
     """
 
     def __init__(self, model: ModelProto | bytes, n_threads: int = 1) -> None:
-        """Open the session; see the class."""
         data = model if isinstance(model, bytes) else model.SerializeToString()
-        self._source = onnx.load_from_string(data)
         self._folder = TemporaryDirectory(prefix="edgekit-")
         self._saved = Path(self._folder.name) / "optimised.onnx"
         try:
-            self._session = ort.InferenceSession(
-                data, self._options(n_threads), providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
+            options = session_options(n_threads, Path(self._folder.name) / "profile")
+            options.optimized_model_filepath = str(self._saved)
+            self._session = create_session(data, options)
+            self._feed = random_inputs(self._session, _SEED)
+        except InputError:
             self._folder.cleanup()
-            raise InputError(
-                f"the model must load in ONNX Runtime, it does not: {error}"
-            ) from error
-        self._feed = random_feed(self._session)
-
-    def _options(self, n_threads: int) -> ort.SessionOptions:
-        options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = n_threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.optimized_model_filepath = str(self._saved)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(self._folder.name) / "profile")
-        return options
+            raise
+        self._source = _without_weights(data)
 
     def run(self) -> None:
         """Run the network once on random input."""
@@ -104,25 +99,26 @@ class ProfiledModel:
         """End the session.
 
         Returns:
-            The kernels in an order that does not depend on the session, and the durations of all runs.
+            The kernels in an order that the session does not decide, and the times of all runs.
 
         Raises:
-            EdgekitError: no run was made, or the profile does not hold the nodes of the optimised model.
+            EdgekitError: no run was made, or the profile and the optimised model differ in nodes.
         """
-        profile = Path(self._session.end_profiling())
-        runs = _read_profile(profile)
+        runs = _read_profile(Path(self._session.end_profiling()))
         optimised = onnx.load(self._saved)
         del self._session
         self._folder.cleanup()
-        nodes, columns = _join(list(optimised.graph.node), runs)
-        shapes = {name: (_dtype(value), value.shape) for name, value in self._feed.items()}
-        placed = _Placer(
-            self._source, optimised, nodes, [runs[c] for c in columns], shapes
-        ).placed()
+        nodes = list(optimised.graph.node)
+        runs = _joined(nodes, runs)
+        inputs = {name: ("float", value.shape) for name, value in self._feed.items()}
+        placed = _Placer(self._source, optimised, runs, inputs).placed()
         order = _canonical_order(nodes, placed)
-        durations = np.array([runs[columns[i]].durations_s for i, _ in order]).T
-        started = np.array(min((run.started_s for run in runs), key=lambda times: times[0]))
-        return KernelTimes(tuple(kernel for _, kernel in order), durations, started)
+        first = min(runs, key=lambda run: run.started_s[0])
+        return KernelTimes(
+            tuple(placed[i][1] for i in order),
+            np.array([runs[i].durations_s for i in order]).T,
+            np.array(first.started_s),
+        )
 
 
 def lower(model: ModelProto | bytes, *, n_threads: int = 1) -> tuple[PlacedKernel, ...]:
@@ -133,8 +129,8 @@ def lower(model: ModelProto | bytes, *, n_threads: int = 1) -> tuple[PlacedKerne
         n_threads: threads of the session, above 0.
 
     Returns:
-        The kernels in execution order; equal calls give equal kernels. ``block`` is what stands before the first
-        ``/`` in the name of the source node.
+        The kernels in execution order; equal calls give equal kernels. ``block`` is what stands
+        before the first ``/`` in the name of the source node.
 
     Raises:
         InputError: a model that ONNX Runtime does not load.
@@ -142,23 +138,6 @@ def lower(model: ModelProto | bytes, *, n_threads: int = 1) -> tuple[PlacedKerne
     profiled = ProfiledModel(model, n_threads)
     profiled.run()
     return profiled.close().placed
-
-
-def random_feed(session: ort.InferenceSession) -> dict[str, NDArray[np.generic]]:
-    """Seeded random input of a session; open axes have size 1.
-
-    Raises:
-        InputError: an input that is not float32, uint8 or int8.
-    """
-    rng, feed = np.random.default_rng(0), {}
-    for value in session.get_inputs():
-        if value.type not in _FEED_TYPES:
-            raise InputError(
-                f"inputs are {', '.join(_FEED_TYPES)}, {value.name!r} is {value.type}"
-            )
-        shape = [dim if isinstance(dim, int) else 1 for dim in value.shape]
-        feed[value.name] = rng.uniform(0, 1, shape).astype(_FEED_TYPES[value.type])
-    return feed
 
 
 @dataclass(slots=True)
@@ -193,23 +172,20 @@ def _read_profile(path: Path) -> list[_NodeRuns]:
     return list(nodes.values())
 
 
-def _join(nodes: list[NodeProto], runs: Sequence[_NodeRuns]) -> tuple[list[NodeProto], list[int]]:
-    """Nodes of the optimised model, and for each the index of its events."""
+def _joined(nodes: Sequence[NodeProto], runs: Sequence[_NodeRuns]) -> list[_NodeRuns]:
+    """The events of each node of the optimised model."""
     names = {node.name for node in nodes if node.name}
-    waiting: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, run in enumerate(runs):
-        waiting[run.name if run.name in names else "", run.op].append(index)
-    columns = []
-    for node in nodes:
-        queue = waiting[node.name, node.op_type]
-        if not queue:
-            raise EdgekitError(
-                f"every node of the optimised model must be profiled, {node.op_type} {node.name!r} is not"
-            )
-        columns.append(queue.pop(0))
-    if any(waiting.values()):
-        raise EdgekitError("every profiled node must be in the optimised model, some are not")
-    return nodes, columns
+    waiting: dict[tuple[str, str], deque[_NodeRuns]] = defaultdict(deque)
+    for run in runs:
+        waiting[run.name if run.name in names else "", run.op].append(run)
+    if Counter({key: len(queue) for key, queue in waiting.items()}) != Counter(
+        (node.name, node.op_type) for node in nodes
+    ):
+        raise EdgekitError(
+            "the profile must hold the nodes of the optimised model, it holds others; "
+            "give every node of the model a unique name"
+        )
+    return [waiting[node.name, node.op_type].popleft() for node in nodes]
 
 
 class _Placer:
@@ -219,21 +195,21 @@ class _Placer:
         self,
         source: ModelProto,
         optimised: ModelProto,
-        nodes: list[NodeProto],
         runs: list[_NodeRuns],
-        shapes: dict[str, tuple[str, Shape]],
+        inputs: Mapping[str, tuple[str, Shape]],
     ) -> None:
-        self._nodes, self._runs = nodes, runs
+        self._nodes, self._runs = list(optimised.graph.node), runs
         self._weights = {tensor.name: tuple(tensor.dims) for tensor in optimised.graph.initializer}
-        self._values = dict(shapes)
-        for node, run in zip(nodes, runs, strict=True):
+        self._values = dict(inputs)
+        for node, run in zip(self._nodes, runs, strict=True):
             self._values.update(zip(filter(None, node.output), run.outputs, strict=False))
         self._position: dict[str, int] = {}
         self._block: dict[str, str] = {}
         for index, node in enumerate(source.graph.node):
+            block, slash, _ = node.name.partition("/")
             for name in (*node.output, node.name):
                 self._position[name] = index
-                self._block[name] = node.name.partition("/")[0] if "/" in node.name else ""
+                self._block[name] = block if slash else ""
 
     def placed(self) -> list[tuple[int, PlacedKernel]]:
         """Position of the source node, and the kernel, for every node."""
@@ -248,12 +224,10 @@ class _Placer:
         blocks = [self._block.get(origin, "") for origin in origins]
         for i in reversed(range(len(self._nodes))):
             blocks[i] = blocks[i] or next((blocks[j] for j in sorted(readers[i]) if blocks[j]), "")
+        names = [node.name or run.name for node, run in zip(self._nodes, self._runs, strict=True)]
         return [
-            (
-                position,
-                PlacedKernel(self._kernel(i), self._nodes[i].name or self._runs[i].name, block),
-            )
-            for i, (position, block) in enumerate(zip(positions, blocks, strict=True))
+            (positions[i], PlacedKernel(self._kernel(i), names[i], blocks[i]))
+            for i in range(len(self._nodes))
         ]
 
     def _origin(self, node: NodeProto) -> str:
@@ -262,7 +236,7 @@ class _Placer:
             while name not in self._position and _GENERATED.search(name):
                 name = _GENERATED.sub("", name)
             if name in self._position:
-                return name
+                return str(name)
         return ""
 
     def _kernel(self, index: int) -> Kernel:
@@ -290,14 +264,14 @@ def _attributes(node: NodeProto) -> Iterator[tuple[str, AttributeValue]]:
         if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
             yield attribute.name, tuple(value)
         elif attribute.type == AttributeProto.STRING:
-            yield attribute.name, value.decode()
+            yield attribute.name, attribute.s.decode()
         elif attribute.type in (AttributeProto.INT, AttributeProto.FLOAT):
             yield attribute.name, value
 
 
 def _canonical_order(
-    nodes: list[NodeProto], placed: list[tuple[int, PlacedKernel]]
-) -> list[tuple[int, PlacedKernel]]:
+    nodes: Sequence[NodeProto], placed: list[tuple[int, PlacedKernel]]
+) -> list[int]:
     """Topological order that takes what stood first in the source model first (Kahn 1962)."""
     producer = {name: i for i, node in enumerate(nodes) for name in node.output}
     readers: dict[int, list[int]] = defaultdict(list)
@@ -309,10 +283,10 @@ def _canonical_order(
     keys = [(position, kernel.block, repr(kernel.kernel)) for position, kernel in placed]
     ready = [(keys[i], i) for i in range(len(nodes)) if not n_missing[i]]
     heapq.heapify(ready)
-    order = []
+    order: list[int] = []
     while ready:
         _, i = heapq.heappop(ready)
-        order.append((i, placed[i][1]))
+        order.append(i)
         for j in readers[i]:
             n_missing[j] -= 1
             if not n_missing[j]:
@@ -320,5 +294,8 @@ def _canonical_order(
     return order
 
 
-def _dtype(value: NDArray[np.generic]) -> str:
-    return "float" if value.dtype == np.float32 else str(value.dtype)
+def _without_weights(data: bytes) -> ModelProto:
+    """The nodes of a model: it may stay open for minutes beside hundreds of others."""
+    model = onnx.load_from_string(data)
+    del model.graph.initializer[:]
+    return model

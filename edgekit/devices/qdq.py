@@ -1,8 +1,9 @@
-"""Quantising chosen nodes of an ONNX network: QDQ U8S8, in the form ONNX Runtime's CPU provider fuses.
+"""Quantising chosen nodes of an ONNX network: QDQ U8S8, as ONNX Runtime's CPU provider fuses it.
 
     float producer --> Q --> DQ --> quantised node --> Q --> DQ --> any consumer
 
-A tensor has at most one Q and DQ. A quantised producer followed by Relu or Clip is quantised after that activation.
+A tensor has at most one Q and DQ. What a quantised node hands to Relu or Clip alone is quantised
+after that activation.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Array = NDArray[np.float32]
 
 
 def activation_scale(lo: float, hi: float) -> tuple[np.float32, int]:
-    """Scale and zero point of a uint8 tensor whose values lie in ``lo..hi``; the range is widened to hold 0.
+    """Scale and zero point of a uint8 tensor with values in ``lo..hi``, widened to hold 0.
 
     Raises:
         InputError: a range that is not finite, or upside down.
@@ -60,7 +61,8 @@ def weight_scales(
 ) -> Array:
     """Scales of an int8 weight, one per output channel on axis 0, symmetric: ``max |w| / 127``.
 
-    A channel whose weights are so near 0 that its bias would leave int32 gets the smallest scale that holds it.
+    A channel whose weights are so near 0 that its bias would leave int32 gets the least scale that
+    holds the bias.
 
     Args:
         weight: float32, output channels first.
@@ -97,8 +99,8 @@ def insert_qdq(
 ) -> ModelProto:
     """Quantise the named nodes.
 
-    Nodes whose operator has no int8 kernel (see ``QUANTISABLE``) stay in float. A fully connected layer that ends
-    the network keeps a float output.
+    Nodes whose operator has no int8 kernel (see ``QUANTISABLE``) stay in float. A fully connected
+    layer that ends the network keeps a float output.
 
     Args:
         model: float32 network; left as it is.
@@ -106,7 +108,7 @@ def insert_qdq(
         ranges: (min, max) of every tensor that ``tensors_to_calibrate`` names.
 
     Returns:
-        A new model with Q and DQ nodes, uint8 activations, int8 weights (per output channel), int32 biases.
+        A new model: uint8 activations, int8 weights per output channel, int32 biases.
 
     Raises:
         InputError: an unknown node, or a tensor without a range.
@@ -160,7 +162,7 @@ class _Plan:
         return list(node.input) if node.op_type in ("Add", "Mul", "Concat") else [node.input[0]]
 
     def source(self, tensor: str) -> str:
-        """The tensor whose range ``tensor`` shares: operators that only move values keep the scale."""
+        """The tensor whose range this one shares: operators that only move values keep it."""
         node = self.producer.get(tensor)
         while node is not None and node.name in self.quantised and node.op_type in _SAME_SCALE:
             tensor = node.input[0]
@@ -270,7 +272,7 @@ class _Writer:
         yield helper.make_node("DequantizeLinear", [quantised, *names], [after], f"{tensor}_dq")
 
     def _weights(self, node: NodeProto, copy: NodeProto) -> Iterator[NodeProto]:
-        """DQ nodes of the int8 weight and int32 bias of ``node``; ``copy`` is made to read them."""
+        """DQ nodes of the int8 weight and int32 bias of a node; ``copy`` is made to read them."""
         constant = [
             index for index in (1, 0) if node.input[index] not in self.plan.activations(node)
         ]
