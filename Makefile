@@ -46,7 +46,7 @@ browser:
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build edgekit.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf .import_linter_cache
-	find edgekit tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "edgekit needs Python 3.11 or newer: install it or set PYTHON="; exit 1; }
