@@ -8,19 +8,7 @@ import torch
 from torch import nn
 
 from edgekit.search.spaces.mbconv import Architecture, MBConvRecipe, MBConvSpace
-
-
-def conv_bn_act(
-    in_width: int, out_width: int, kernel: int, *, stride: int = 1, groups: int = 1, act: bool = True
-) -> nn.Sequential:
-    """Convolution with same padding, batch norm and, if asked, ReLU6."""
-    conv = nn.Conv2d(
-        in_width, out_width, kernel, stride, kernel // 2, groups=groups, bias=False
-    )
-    layers: dict[str, nn.Module] = {"conv": conv, "bn": nn.BatchNorm2d(out_width)}
-    if act:
-        layers["act"] = nn.ReLU6(inplace=True)
-    return nn.Sequential(OrderedDict(layers))
+from edgekit.training.layers import ConvUnit
 
 
 class InvertedResidual(nn.Module):
@@ -28,9 +16,9 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, in_width: int, mid_width: int, out_width: int, kernel: int, stride: int) -> None:
         super().__init__()
-        self.expand = conv_bn_act(in_width, mid_width, 1)
-        self.depthwise = conv_bn_act(mid_width, mid_width, kernel, stride=stride, groups=mid_width)
-        self.project = conv_bn_act(mid_width, out_width, 1, act=False)
+        self.expand = ConvUnit(in_width, mid_width, 1)
+        self.depthwise = ConvUnit(mid_width, mid_width, kernel, stride=stride, groups=mid_width)
+        self.project = ConvUnit(mid_width, out_width, 1, act=False)
         self.residual = stride == 1 and in_width == out_width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -45,9 +33,9 @@ class Stem(nn.Module):
     def __init__(self, recipe: MBConvRecipe) -> None:
         super().__init__()
         width = recipe.stem_width
-        self.conv = conv_bn_act(3, width, 3, stride=recipe.stem_stride)
-        self.depthwise = conv_bn_act(width, width, 3, groups=width)
-        self.project = conv_bn_act(width, recipe.first_width, 1, act=False)
+        self.conv = ConvUnit(3, width, 3, stride=recipe.stem_stride)
+        self.depthwise = ConvUnit(width, width, 3, groups=width)
+        self.project = ConvUnit(width, recipe.first_width, 1, act=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(batch, 3, r, r)`` to ``(batch, first_width, r / stem_stride, r / stem_stride)``."""
@@ -60,7 +48,7 @@ class Head(nn.Module):
 
     def __init__(self, in_width: int, head_width: int, n_classes: int) -> None:
         super().__init__()
-        self.conv = conv_bn_act(in_width, head_width, 1)
+        self.conv = ConvUnit(in_width, head_width, 1)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(head_width, n_classes)
 

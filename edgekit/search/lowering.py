@@ -1,0 +1,140 @@
+"""A candidate as an ONNX network, written directly: fast enough to be made for every candidate that is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.precision import Precision
+from edgekit.devices.graph import GraphBuilder
+from edgekit.devices.qdq import insert_qdq, tensors_to_calibrate
+from edgekit.search.network import MBConvNet
+from edgekit.search.spaces.mbconv import Architecture, MBConvSpace
+from edgekit.training.simulate import Ranges
+
+_RELU6_RANGE = (0.0, 6.0)
+_LINEAR_RANGE = (-4.0, 4.0)
+
+
+def candidate_model(
+    space: MBConvSpace,
+    candidate: Candidate,
+    weights: Mapping[str, torch.Tensor] | None = None,
+    ranges: Ranges | None = None,
+) -> ModelProto:
+    """The network the runtime would be given for a candidate, int8 blocks in QDQ form.
+
+    Speed does not depend on the values of weights and ranges, so both may be left out where only speed matters.
+
+    Args:
+        space: the space of the candidate.
+        candidate: any candidate of it.
+        weights: state of the folded ``MBConvNet`` of the candidate; None for random weights.
+        ranges: from ``edgekit.training.simulate.record_ranges``; None for typical ones.
+
+    Returns:
+        A model with input ``(1, 3, r, r)`` and output ``(1, n_classes)``; node names begin with ``<block>/``.
+    """
+    writer = _CandidateWriter(space, space.decode(candidate), weights)
+    model = writer.write()
+    int8 = set(int8_blocks(writer.architecture))
+    nodes = [node.name for node in model.graph.node if node.name.split("/")[0] in int8]
+    needed = tensors_to_calibrate(model, nodes)
+    points = {tensor: writer.points[tensor] for tensor in needed}
+    if ranges is None:
+        return insert_qdq(model, nodes, {tensor: _typical(tensor) for tensor in needed})
+    return insert_qdq(model, nodes, {tensor: ranges[point] for tensor, point in points.items()})
+
+
+def int8_blocks(architecture: Architecture) -> tuple[str, ...]:
+    """Names of the blocks that run in int8."""
+    active = {block.position.name: block.precision for block in architecture.active()}
+    precisions = {"stem": architecture.stem, **active, "head": architecture.head}
+    return tuple(name for name, precision in precisions.items() if precision is Precision.INT8)
+
+
+def folded_weights(net: MBConvNet) -> dict[str, torch.Tensor]:
+    """State of a folded network, for ``candidate_model``."""
+    return {name: tensor.detach() for name, tensor in net.state_dict().items()}
+
+
+def _typical(tensor: str) -> tuple[float, float]:
+    return _RELU6_RANGE if tensor.endswith("_act") else _LINEAR_RANGE
+
+
+class _CandidateWriter:
+    """Writes the blocks and remembers which simulation point each tensor is."""
+
+    def __init__(
+        self,
+        space: MBConvSpace,
+        architecture: Architecture,
+        weights: Mapping[str, torch.Tensor] | None,
+    ) -> None:
+        self.recipe, self.architecture, self.weights = space.recipe, architecture, weights
+        side = space.recipe.resolution
+        self.graph = GraphBuilder("mbconv", (1, 3, side, side))
+        self.points: dict[str, str] = {"input": "stem.in"}
+
+    def write(self) -> ModelProto:
+        graph, recipe = self.graph, self.recipe
+        with graph.block("stem"):
+            x = self._unit(graph.input, "stem.conv", recipe.stem_width, 3, recipe.stem_stride)
+            x = self._unit(x, "stem.depthwise", recipe.stem_width, 3, depthwise=True)
+            x = self._unit(x, "stem.project", recipe.first_width, 1, act=None)
+        for block in self.architecture.active():
+            assert block.operation is not None
+            position, (kernel, expansion) = block.position, block.operation
+            name, mid = position.name, position.in_width * expansion
+            with graph.block(name):
+                y = self._unit(x, f"{name}.expand", mid, 1)
+                y = self._unit(y, f"{name}.depthwise", mid, kernel, position.stride, depthwise=True)
+                y = self._unit(y, f"{name}.project", position.out_width, 1, act=None)
+                if position.may_skip:
+                    y = graph.add(x, y)
+                    self.points[y] = f"{name}.out"
+            x = y
+        with graph.block("head"):
+            x = self._unit(x, "head.conv", recipe.head_width, 1)
+            x = graph.global_pool(x)
+            self.points[x] = "head.pool"
+            x = graph.flatten(x)
+            weight, bias = self._array("head.classifier.weight"), self._array("head.classifier.bias")
+            x = graph.linear(x, recipe.n_classes, weight=weight, bias=bias)
+        return graph.build(x)
+
+    def _unit(
+        self,
+        x: str,
+        point: str,
+        width: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        depthwise: bool = False,
+        act: str | None = "relu6",
+    ) -> str:
+        block, _, unit = point.partition(".")
+        path = point if block in ("stem", "head") else f"blocks.{point}"
+        weight, bias = self._array(f"{path}.conv.weight"), self._array(f"{path}.conv.bias")
+        y = self.graph.conv(
+            x,
+            width,
+            kernel,
+            stride=stride,
+            groups=width if depthwise else 1,
+            act=act,
+            weight=weight,
+            bias=bias,
+            name=unit,
+        )
+        self.points[y] = point
+        return y
+
+    def _array(self, name: str) -> NDArray[np.float32] | None:
+        return None if self.weights is None else self.weights[name].numpy()

@@ -1,0 +1,64 @@
+"""The layer that training, quantisation and export agree on: a convolution with its norm and activation."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+
+class ConvUnit(nn.Sequential):
+    """Convolution with same padding, batch norm and, if asked, ReLU6: one int8 kernel once it is quantised.
+
+    Args:
+        in_width: input channels.
+        out_width: output channels.
+        kernel: side of the square kernel, odd.
+        stride: of both axes.
+        groups: as in ``torch.nn.Conv2d``.
+        act: whether ReLU6 follows.
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        out_width: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        act: bool = True,
+    ) -> None:
+        layers: dict[str, nn.Module] = {
+            "conv": nn.Conv2d(
+                in_width, out_width, kernel, stride, kernel // 2, groups=groups, bias=False
+            ),
+            "bn": nn.BatchNorm2d(out_width),
+        }
+        if act:
+            layers["act"] = nn.ReLU6(inplace=True)
+        super().__init__(OrderedDict(layers))
+
+    def fold(self) -> None:
+        """Fold the batch norm into the convolution; the running statistics must be final."""
+        conv, norm = self.get_submodule("conv"), self.get_submodule("bn")
+        if not isinstance(norm, nn.BatchNorm2d):
+            return
+        assert isinstance(conv, nn.Conv2d)
+        assert norm.running_mean is not None and norm.running_var is not None
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )  # fmt: skip
+        self._modules["bn"] = nn.Identity()
+
+
+def folded(net: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose ``ConvUnit`` layers carry no batch norm."""
+    result = copy.deepcopy(net).eval()
+    for module in result.modules():
+        if isinstance(module, ConvUnit):
+            module.fold()
+    return result.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
