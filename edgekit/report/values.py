@@ -1,6 +1,7 @@
 """What a report is made from: plain values that a stage fills, and the page only shows.
 
-Rows of text pairs are ``(name, value)``. Every text may come from a user's data: it is escaped when shown.
+Rows of text pairs are ``(name, value)``. Any text may come from a user's data: it is escaped
+when it is shown.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class ParityRow:
     """How far two forms of the same network are apart.
 
     Attributes:
-        name: what was compared, for example ``"torch and fp32 ONNX, largest difference of logits"``.
+        name: what was compared, for example ``"torch and ONNX, largest difference of logits"``.
         value: what was found.
         bound: what is asked for, as text, for example ``"at most 1e-4"``.
         met: whether it was found.
@@ -55,7 +56,7 @@ class ChosenRow:
     Attributes:
         genes: the candidate as text.
         accuracy: of the artifact, on the test split.
-        validation_accuracy: of the artifact or its network, on the validation split; None where it was not taken.
+        validation_accuracy: of its network on the validation split; None where it was not taken.
         latency: single-image latency on the device.
         size_bytes: size of the model file.
         int8_share: share of the blocks that run in int8, 0..1.
@@ -83,7 +84,8 @@ class FrontPoint:
         kind: whether the latency was measured on the device or predicted.
         chosen: whether this is the network of the artifact; only a measured one can be.
         baseline: whether the network stands beside the search for comparison.
-        interval_s: interval of the latency in seconds, 95 % if measured, 90 % if predicted; None without one.
+        interval_s: interval of the latency in seconds, 95 % if measured, 90 % if predicted; None
+            without one.
 
     Raises:
         ValueError: a predicted point that says it was chosen.
@@ -101,7 +103,7 @@ class FrontPoint:
     def __post_init__(self) -> None:
         if self.chosen and self.kind != "measured":
             raise ValueError(
-                f"only a measured point can be the chosen one, {self.name!r} is {self.kind}; measure it"
+                f"only a measured point can be chosen, {self.name!r} is {self.kind}; measure it"
             )
 
 
@@ -113,7 +115,8 @@ class BlockRow:
         name: name of the block.
         operation: what it does, for example ``"MBConv k5 e3, 24 -> 40, stride 2"``.
         precision: ``"fp32"`` or ``"int8"``; empty for a block without kernels.
-        measured_s: its part of the artifact's per-kernel profile, in seconds; None where it was not taken.
+        measured_s: its part of the artifact's per-kernel profile, in seconds; None where it was
+            not taken.
         predicted_s: what the predictor says, in seconds; None for an operator without a cost.
         n_kernels: kernels the runtime executes for it.
         provider: execution provider that ran them; empty for a block without kernels.
@@ -344,7 +347,8 @@ class ProfileReport:
         created_at: UTC time, ISO 8601.
         facts: what was found on the device.
         validation: error of each predictor over all held-out networks, the one in use first.
-        floor: the same figures between two measurements of the same networks; None where it was not taken.
+        floor: the same figures between two measurements of the same networks; None where they
+            were not taken twice.
         families: error of the predictor in use, by family of networks.
         held_out: the networks behind these errors.
         conditions: under which they were measured.
