@@ -125,10 +125,14 @@ def _resampled_medians(
 ) -> FloatArray:
     """Medians with blocks drawn with replacement, exact to one of 1024 bins of equal mass."""
     n_bins = min(_N_BINS, runs.size)
-    centres = np.quantile(runs, (np.arange(n_bins) + 0.5) / n_bins)
-    edges = np.quantile(runs, np.arange(1, n_bins) / n_bins)
+    ordered = np.sort(runs)
+    edges = ordered[np.arange(1, n_bins) * runs.size // n_bins]
+    centres = ordered[((np.arange(n_bins) + 0.5) * runs.size / n_bins).astype(np.int64)]
     masses = np.stack(
-        [np.bincount(np.searchsorted(edges, block), minlength=n_bins) for block in blocks]
+        [
+            np.bincount(np.searchsorted(edges, block, side="right"), minlength=n_bins)
+            for block in blocks
+        ]
     )
     draws = np.random.default_rng(seed).multinomial(
         len(blocks), np.full(len(blocks), 1 / len(blocks)), n_resamples
