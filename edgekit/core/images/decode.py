@@ -65,7 +65,6 @@ def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            image.load()
             upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
             return square(upright, resolution)
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
