@@ -6,8 +6,19 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from edgekit.core.task import Task
+
+# Property tests draw the same examples everywhere and are not judged by how fast the machine is.
+settings.register_profile(
+    "edgekit",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("edgekit")
 
 
 @pytest.fixture(scope="session")

@@ -328,12 +328,12 @@ def load_task(
     Raises:
         InputError: nothing of the kind, or what is there cannot be used.
     """
-    path = Path(text).expanduser()
+    path = Path(text)
     if text == "digits":
         return Task.digits(32 if resolution is None else resolution, seed=seed)
     if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("train-*.parquet"))):
         return Task.from_parquet(path, resolution=resolution, seed=seed, progress=progress)
-    if path.is_dir():
+    if text and path.is_dir():
         return Task.from_folder(path, resolution=resolution, seed=seed, progress=progress)
     raise InputError(
         "data is 'digits', a folder of class folders with images, a folder with train-*.parquet, "

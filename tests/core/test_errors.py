@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import edgekit.core.errors as errors_module
 from edgekit.core.errors import EdgekitError, Infeasible
 
@@ -19,7 +21,7 @@ def test_the_tree_at_the_top_of_the_file_names_every_error_and_its_code() -> Non
     drawn = {
         (word, code)
         for words in tree
-        for word, code in zip(words, words[1:], strict=False)
+        for word, code in itertools.pairwise(words)
         if code.isdigit()
     }
     assert drawn == {(error.__name__, str(error.exit_code)) for error in _all_errors()}

@@ -62,7 +62,7 @@ def test_a_file_above_the_bound_is_refused_before_it_is_read(
 
 
 @given(content=st.binary(max_size=300))
-def test_any_content_is_refused_or_an_object(
+def test_content_of_any_other_kind_is_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"

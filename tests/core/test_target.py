@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -41,7 +42,5 @@ def test_a_wrong_target_is_refused_with_the_rule(text: str, named: str) -> None:
 
 @given(st.text(max_size=30).flatmap(lambda text: st.sampled_from([text, f"local?{text}"])))
 def test_any_text_is_a_target_or_an_input_error(text: str) -> None:
-    try:
+    with contextlib.suppress(InputError):
         assert 1 <= Target(text).n_threads <= (os.cpu_count() or 1)
-    except InputError as error:
-        assert str(error)
