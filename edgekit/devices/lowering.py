@@ -104,10 +104,10 @@ class ProfiledModel:
         Raises:
             EdgekitError: no run was made, or the profile and the optimised model differ in nodes.
         """
-        runs = _read_profile(Path(self._session.end_profiling()))
-        optimised = onnx.load(self._saved)
-        del self._session
-        self._folder.cleanup()
+        with self._folder:
+            runs = _read_profile(Path(self._session.end_profiling()))
+            optimised = onnx.load(self._saved)
+            del self._session
         nodes = list(optimised.graph.node)
         runs = _joined(nodes, runs)
         inputs = {name: ("float", value.shape) for name, value in self._feed.items()}

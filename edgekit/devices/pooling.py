@@ -1,6 +1,7 @@
 """Means over height and width, as torch exports a global pool, turned back into pools.
 
-ONNX Runtime has a blocked float kernel and an int8 kernel for GlobalAveragePool; ReduceMean has neither.
+ONNX Runtime has a blocked float kernel and an int8 kernel for GlobalAveragePool, and neither for
+ReduceMean.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from edgekit.core.errors import InputError
 
 _ABSORBED = ("Relu", "Clip")
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
-_SAME_SCALE = ("Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool")
+_SAME_SCALE = ("Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Split")
 _COMPUTED = (
     "Add",
     "Mul",
@@ -195,13 +195,12 @@ class _Plan:
     def _results(self, node: NodeProto) -> list[str]:
         if node.name in self.absorbed:
             return []
-        name = node.output[0]
+        if node.op_type == "Split":
+            return list(node.output)
         tail = self._activation(node)
-        while tail is not None:
-            name = tail.output[0]
-            tail = self._activation(tail)
+        name = (tail or node).output[0]
         is_float = node.op_type in ("Gemm", "MatMul") and name in self.outputs
-        return [] if is_float else [name]
+        return [] if is_float else [str(name)]
 
     def _in_order(self) -> dict[str, None]:
         tensors: dict[str, None] = {}
