@@ -13,7 +13,6 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.precision import Precision
 from edgekit.devices.graph import GraphBuilder
 from edgekit.devices.qdq import insert_qdq, tensors_to_calibrate
-from edgekit.search.network import MBConvNet
 from edgekit.search.spaces.mbconv import Architecture, MBConvSpace
 from edgekit.training.simulate import Ranges
 
@@ -56,11 +55,6 @@ def int8_blocks(architecture: Architecture) -> tuple[str, ...]:
     active = {block.position.name: block.precision for block in architecture.active()}
     precisions = {"stem": architecture.stem, **active, "head": architecture.head}
     return tuple(name for name, precision in precisions.items() if precision is Precision.INT8)
-
-
-def folded_weights(net: MBConvNet) -> dict[str, torch.Tensor]:
-    """State of a folded network, for ``candidate_model``."""
-    return {name: tensor.detach() for name, tensor in net.state_dict().items()}
 
 
 def _typical(tensor: str) -> tuple[float, float]:

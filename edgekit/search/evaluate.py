@@ -1,0 +1,110 @@
+"""Measuring one candidate: accuracy of the inherited weights with int8 simulated, latency and size in the runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from onnx import ModelProto
+from torch import nn
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.figures import MeasuredAccuracy
+from edgekit.core.target import Target
+from edgekit.core.task import Preprocessing, Split, Task
+from edgekit.devices.measure import measure_models
+from edgekit.search.lowering import candidate_model, int8_blocks
+from edgekit.search.network import MBConvNet
+from edgekit.search.problem import Evaluated
+from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.supernet import Supernet
+from edgekit.training.augment import evaluation_batches
+from edgekit.training.batchnorm import reestimate
+from edgekit.training.layers import folded
+from edgekit.training.simulate import Ranges, record_ranges, simulated
+
+N_NORM_IMAGES = 1000
+MAX_VALIDATION = 2500
+SEARCH_INTERVAL = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A network ready to be judged or lowered: batch norm folded, ranges known.
+
+    Attributes:
+        net: folded network in evaluation mode.
+        ranges: MinMax ranges on the calibration split.
+        int8_blocks: names of its int8 blocks.
+    """
+
+    net: nn.Module
+    ranges: Ranges
+    int8_blocks: tuple[str, ...]
+
+    def model(self, space: MBConvSpace, candidate: Candidate) -> ModelProto:
+        """The network with its own weights and ranges, as the runtime is given it."""
+        weights = {name: tensor.detach() for name, tensor in self.net.state_dict().items()}
+        return candidate_model(space, candidate, weights, self.ranges)
+
+    def accuracy(self, split: Split, preprocessing: Preprocessing, name: str) -> MeasuredAccuracy:
+        """Top-1 on a split with int8 simulated."""
+        n_correct = 0
+        with torch.no_grad(), simulated(self.net, self.int8_blocks, self.ranges):
+            for x, y in evaluation_batches(split, preprocessing):
+                n_correct += int((self.net(x).argmax(1) == y).sum())
+        return MeasuredAccuracy(n_correct, len(split), name)
+
+
+def prepare(net: MBConvNet, int8: tuple[str, ...], task: Task, *, keep_norm: bool = False) -> Prepared:
+    """Re-estimate batch norm on training images, fold it, and calibrate on the calibration split.
+
+    Args:
+        net: the network; its batch-norm statistics are replaced unless ``keep_norm``.
+        int8: names of its int8 blocks.
+        task: training and calibration splits are read.
+        keep_norm: keep statistics that are already those of these weights.
+    """
+    if not keep_norm:
+        reestimate(net, task.train, task.preprocessing, N_NORM_IMAGES)
+    plain = folded(net)
+    return Prepared(plain, record_ranges(plain, task.calibration, task.preprocessing), int8)
+
+
+class Evaluator:
+    """Measures candidates of a supernet on this machine.
+
+    Args:
+        space: the space.
+        net: trained supernet.
+        task: training, calibration and validation splits are read; the test split never is.
+        target: where latency is measured.
+    """
+
+    def __init__(self, space: MBConvSpace, net: Supernet, task: Task, target: Target) -> None:
+        self._space, self._net, self._task, self._target = space, net, task, target
+        self._validation = evenly(task.validation, MAX_VALIDATION)
+
+    def __call__(self, candidate: Candidate) -> Evaluated:
+        """Measure one candidate.
+
+        Raises:
+            TooNoisy: the latency could not be had.
+        """
+        net, task = self._net.extract(candidate), self._task
+        prepared = prepare(net, int8_blocks(self._space.decode(candidate)), task)
+        accuracy = prepared.accuracy(self._validation, task.preprocessing, "validation")
+        model = prepared.model(self._space, candidate)
+        latency = measure_models(
+            {candidate.text: model}, self._target, max_relative_interval=SEARCH_INTERVAL
+        )[candidate.text]
+        return Evaluated(candidate, accuracy, latency, model.ByteSize())
+
+
+def evenly(split: Split, n_most: int) -> Split:
+    """At most ``n_most`` images, spread evenly over a split whose order may follow the classes."""
+    if len(split) <= n_most:
+        return split
+    index = np.linspace(0, len(split) - 1, n_most).astype(np.int64)
+    return Split(split.images[index], split.labels[index])

@@ -1,0 +1,112 @@
+"""What every strategy is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.figures import Measured, MeasuredAccuracy
+from edgekit.core.limits import Limits
+from edgekit.search.costs import CostTable, Genes
+from edgekit.search.spaces.mbconv import MBConvSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A candidate with its measured figures.
+
+    Attributes:
+        candidate: its genes.
+        accuracy: on the validation split, int8 blocks simulated, weights as inherited from the supernet.
+        latency: on the device, in the runtime.
+        size_bytes: bytes of its serialised model.
+    """
+
+    candidate: Candidate
+    accuracy: MeasuredAccuracy
+    latency: Measured
+    size_bytes: int
+
+    def meets(self, limits: Limits) -> bool:
+        """Whether the measured figures keep the limits."""
+        return not limits.broken_by(self.latency.quantile_s(limits.quantile), self.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProblem:
+    """A search, as a strategy sees it.
+
+    Attributes:
+        space: what may be chosen.
+        table: predicted latency and size of any candidate.
+        limits: walls on latency and size.
+        n_evaluations: candidates that may be measured, above 0.
+        population: candidates a strategy may ask for at once, above 0.
+        seed: of every random choice.
+    """
+
+    space: MBConvSpace
+    table: CostTable
+    limits: Limits
+    n_evaluations: int
+    population: int
+    seed: int
+
+    def rng(self, n_done: int) -> np.random.Generator:
+        """Randomness after ``n_done`` evaluations: the same for a resumed search as for one in a row."""
+        return np.random.default_rng((self.seed, n_done))
+
+    def margins(self, genes: Genes) -> NDArray[np.float64]:
+        """``(n, 2)``: how far predicted latency and size are above the limits, relative to them; <= 0 is inside."""
+        latency, size = self.table.latencies_s(self.space, genes), self.table.sizes_bytes(self.space, genes)
+        limit_s, limit_bytes = self.limits.latency_s, self.limits.size_bytes
+        over_s = latency / limit_s - 1 if limit_s else np.full(len(genes), -1.0)
+        over_bytes = size / limit_bytes - 1 if limit_bytes else np.full(len(genes), -1.0)
+        return np.stack([over_s, over_bytes], axis=1)
+
+
+class Strategy(Protocol):
+    """Chooses what to measure next.
+
+    The loop is ``ask``, measure, add to the history, ``ask``, ... A strategy keeps no state: what it asks for follows
+    from the problem and the history alone, so a search that was killed goes on as if nothing had happened.
+    """
+
+    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
+        """The next candidates, none of them in the history, at most ``problem.population``; empty when done."""
+        ...
+
+
+def fresh(genes: Genes, history: Sequence[Evaluated], n: int) -> list[Candidate]:
+    """The first ``n`` distinct rows that were not measured yet."""
+    seen = {entry.candidate for entry in history}
+    result: list[Candidate] = []
+    for row in genes.tolist():
+        candidate = Candidate(tuple(row))
+        if candidate not in seen:
+            seen.add(candidate)
+            result.append(candidate)
+        if len(result) == n:
+            break
+    return result
+
+
+def front(entries: Sequence[Evaluated]) -> list[Evaluated]:
+    """Measured entries that no other beats in accuracy, p50 latency and size at once, fastest first."""
+
+    def figures(entry: Evaluated) -> tuple[float, float, float]:
+        return (-entry.accuracy.top1, entry.latency.p50_s, float(entry.size_bytes))
+
+    def beaten(entry: Evaluated) -> bool:
+        mine = figures(entry)
+        return any(
+            figures(other) != mine and all(a <= b for a, b in zip(figures(other), mine, strict=True))
+            for other in entries
+        )
+
+    return sorted((e for e in entries if not beaten(e)), key=lambda e: e.latency.p50_s)

@@ -1,0 +1,291 @@
+"""A search from beginning to end, in a folder it can be resumed from.
+
+    supernet --> cost table --> corrected by measured networks --> ask, measure, store, ask, ... --> measured front
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.errors import Infeasible, InputError
+from edgekit.core.figures import Measured
+from edgekit.core.files import read_json, write_json
+from edgekit.core.limits import Limits
+from edgekit.core.progress import Progress
+from edgekit.core.target import Target
+from edgekit.core.task import Task
+from edgekit.core.units import format_duration, format_size
+from edgekit.devices.measure import measure_models
+from edgekit.devices.predictor import KernelPredictor
+from edgekit.search.costs import CostTable, compile_table, lower_blocks
+from edgekit.search.evaluate import SEARCH_INTERVAL, Evaluator
+from edgekit.search.lowering import candidate_model
+from edgekit.search.problem import Evaluated, SearchProblem, front
+from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
+from edgekit.search.store import Trials, load_table_networks, save_table_networks
+from edgekit.search.strategies import strategy_named
+from edgekit.search.supernet import Supernet
+from edgekit.search.supernet_training import train_supernet
+from edgekit.training.loop import TrainRecipe
+
+RUN_FILE = "run.json"
+_KIND, _SCHEMA = "edgekit-run", 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """Everything a search depends on, besides data and profile.
+
+    Attributes:
+        data: where the task came from, as given to ``edgekit.core.task.load_task``; empty for in-memory data.
+        data_sha256: digest of what was read; a resumed run refuses other data.
+        profile: folder of the device profile.
+        fingerprint: fingerprint of the device and runtime the profile was made on.
+        target: target text.
+        space: recipe of the space.
+        training: recipe of the supernet.
+        strategy: name of the strategy.
+        limits: walls of the search.
+        n_evaluations: candidates to measure, above 0.
+        population: candidates a strategy asks for at once, above 0.
+        n_table_networks: random networks measured to correct the cost table, 0 or more.
+        seed: of every random choice.
+
+    Raises:
+        InputError: a count out of range.
+    """
+
+    data: str
+    data_sha256: str
+    profile: str
+    fingerprint: str
+    target: str
+    space: MBConvRecipe
+    training: TrainRecipe
+    strategy: str
+    limits: Limits
+    n_evaluations: int
+    population: int
+    n_table_networks: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        strategy_named(self.strategy)
+        if self.n_evaluations < 1 or self.population < 1 or self.n_table_networks < 0:
+            raise InputError(f"a search measures at least one candidate, got {self.n_evaluations}")
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values, for ``run.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, object]) -> RunSettings:
+        """Inverse of ``to_json``.
+
+        Raises:
+            InputError: a field is missing, unknown or of a wrong type.
+        """
+        fields = dict(document)
+        try:
+            space = MBConvRecipe.from_json(fields.pop("space"))  # type: ignore[arg-type]
+            training = TrainRecipe(**fields.pop("training"))  # type: ignore[arg-type]
+            limits = Limits(**fields.pop("limits"))  # type: ignore[arg-type]
+            return cls(space=space, training=training, limits=limits, **fields)  # type: ignore[arg-type]
+        except (TypeError, KeyError) as error:
+            raise InputError(f"a run has the fields of RunSettings: {error}") from error
+
+
+def write_settings(folder: Path, settings: RunSettings, provenance: dict[str, object]) -> None:
+    """Begin a run folder, or check that it is the same run.
+
+    Raises:
+        InputError: the folder holds a run with other settings.
+    """
+    path = folder / RUN_FILE
+    if path.is_file():
+        if read_settings(folder) != settings:
+            raise InputError(
+                f"a run keeps its settings, {folder} holds a run with others; choose another folder or resume that one"
+            )
+        return
+    write_json(path, _KIND, _SCHEMA, {"settings": settings.to_json(), "provenance": provenance})
+
+
+def read_settings(folder: Path) -> RunSettings:
+    """Settings of a run folder.
+
+    Raises:
+        InputError: not a run folder.
+    """
+    document = read_json(folder / RUN_FILE, _KIND, _SCHEMA)["settings"]
+    if not isinstance(document, dict):
+        raise InputError(f"{folder / RUN_FILE} holds no settings; it is not a run")
+    return RunSettings.from_json(document)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished search.
+
+    Attributes:
+        folder: where it lies.
+        settings: what was asked for.
+        space: the space.
+        net: the trained supernet.
+        table: the corrected cost table.
+        measured: every measured candidate, in order.
+    """
+
+    folder: Path
+    settings: RunSettings
+    space: MBConvSpace
+    net: Supernet
+    table: CostTable
+    measured: tuple[Evaluated, ...]
+
+    def front(self) -> list[Evaluated]:
+        """Measured candidates that no other one beats, fastest first."""
+        return front(self.measured)
+
+    def best(self, limits: Limits | None = None) -> Evaluated:
+        """The most accurate measured candidate inside the limits; ties go to the faster one.
+
+        Raises:
+            Infeasible: none is inside; names the limit that binds and the nearest feasible pair.
+        """
+        return self.ranked(limits)[0]
+
+    def ranked(self, limits: Limits | None = None) -> list[Evaluated]:
+        """Measured candidates inside the limits, best first; raises as ``best`` does."""
+        limits = limits or self.settings.limits
+        inside = [entry for entry in self.measured if entry.meets(limits)]
+        if not inside:
+            raise infeasible(self.measured, limits)
+        return sorted(inside, key=lambda e: (-e.accuracy.top1, e.latency.p50_s))
+
+
+def infeasible(measured: Sequence[Evaluated], limits: Limits) -> Infeasible:
+    """The error that says which limit binds and what would just be possible."""
+    fastest = min(measured, key=lambda e: e.latency.quantile_s(limits.quantile))
+    smallest = min(measured, key=lambda e: e.size_bytes)
+
+    def pair(entry: Evaluated) -> tuple[float, int]:
+        return entry.latency.quantile_s(limits.quantile), entry.size_bytes
+
+    def excess(entry: Evaluated) -> float:
+        latency, size = pair(entry)
+        over_s = latency / limits.latency_s - 1 if limits.latency_s else 0.0
+        over_bytes = size / limits.size_bytes - 1 if limits.size_bytes else 0.0
+        return max(over_s, 0.0) + max(over_bytes, 0.0)
+
+    nearest = min(measured, key=excess)
+    slow = limits.latency_s is not None and pair(fastest)[0] > limits.latency_s
+    large = limits.size_bytes is not None and pair(smallest)[1] > limits.size_bytes
+    broken = limits.broken_by(*pair(nearest))
+    binding = "latency" if slow else "size" if large else broken[0]
+    text = f"latency {format_duration(pair(nearest)[0])} with size {format_size(pair(nearest)[1])}"
+    return Infeasible(
+        f"no measured candidate keeps {limits.describe()}: {binding} binds, "
+        f"the nearest feasible pair is {text}; loosen the {binding} limit to that",
+        binding=binding,
+        nearest=text,
+    )
+
+
+def execute(
+    folder: Path, settings: RunSettings, task: Task, predictor: KernelPredictor, *, noise: float, progress: Progress
+) -> Run:
+    """Run a search, or go on with one that was interrupted.
+
+    Args:
+        folder: run folder with ``run.json``.
+        settings: as in ``run.json``.
+        task: the data; its test split is not read.
+        predictor: of the device profile.
+        noise: relative error of the predictor on networks it has not seen.
+        progress: where bars are drawn.
+
+    Raises:
+        TooNoisy: a latency could not be had; resume when the machine is quiet.
+    """
+    space, target = MBConvSpace(settings.space), Target(settings.target)
+    import os
+
+    net = train_supernet(
+        space, task, settings.training, folder, progress=progress, n_threads=os.cpu_count() or 1
+    )
+    table = cost_table(folder, settings, predictor, noise=noise, progress=progress)
+    trials = Trials(folder, space)
+    strategy, evaluate = strategy_named(settings.strategy), Evaluator(space, net, task, target)
+    problem = SearchProblem(
+        space, table, settings.limits, settings.n_evaluations, settings.population, settings.seed
+    )
+    history = trials.all()
+    with progress.track(
+        settings.n_evaluations, f"searching with {settings.strategy}", n_start=len(history)
+    ) as update:
+        while len(history) < settings.n_evaluations:
+            whole = len(history) // settings.population * settings.population
+            asked = strategy.ask(problem, history[:whole])
+            if not asked:
+                break
+            done = {entry.candidate for entry in history[whole:]}
+            for candidate in (c for c in asked if c not in done):
+                entry = evaluate(candidate)
+                trials.add(entry)
+                history.append(entry)
+                update(len(history), _best_so_far(history, settings.limits))
+    return Run(folder, settings, space, net, table, tuple(history))
+
+
+def cost_table(
+    folder: Path, settings: RunSettings, predictor: KernelPredictor, *, noise: float, progress: Progress
+) -> CostTable:
+    """The table of a run: compiled from the predictor, corrected by random networks measured once and kept."""
+    space, target = MBConvSpace(settings.space), Target(settings.target)
+    blocks = lower_blocks(space, n_threads=target.n_threads, progress=progress)
+    table = compile_table(space, blocks, predictor, noise)
+    networks = load_table_networks(folder)
+    if not networks and settings.n_table_networks:
+        candidates = table_candidates(space, settings.n_table_networks, settings.seed)
+        networks = measure_candidates(space, candidates, target, progress)
+        save_table_networks(folder, networks)
+    return table.corrected(space, networks)
+
+
+def table_candidates(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:
+    """Random candidates to correct a table with: a third each all fp32, all int8 and mixed."""
+    genes = space.sample(n, np.random.default_rng((seed, 77)))
+    for index, precision in enumerate((0, 1)):
+        genes[index::3, space.n_positions :] = precision
+    return [Candidate(tuple(row)) for row in np.unique(space.canonical(genes), axis=0).tolist()]
+
+
+def measure_candidates(
+    space: MBConvSpace, candidates: Sequence[Candidate], target: Target, progress: Progress
+) -> list[tuple[Candidate, Measured]]:
+    """Latency of candidates with random weights, all in one interleaved session."""
+    models = {c.text: candidate_model(space, c) for c in candidates}
+    with progress.track(1, "measuring networks of the space") as update:
+        figures = measure_models(
+            models,
+            target,
+            max_relative_interval=SEARCH_INTERVAL,
+            progress=lambda done, total: update(done / total if total else 1),  # type: ignore[arg-type]
+        )
+    return [(c, figures[c.text]) for c in candidates]
+
+
+def _best_so_far(history: Sequence[Evaluated], limits: Limits) -> str:
+    inside = [entry for entry in history if entry.meets(limits)]
+    if not inside:
+        return "nothing inside the limits yet"
+    best = max(inside, key=lambda e: e.accuracy.top1)
+    return f"{best.accuracy.top1:.1%} at {format_duration(best.latency.p50_s)}"
+
+

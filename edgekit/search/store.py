@@ -1,0 +1,110 @@
+"""The run folder: what was asked for, and every measured candidate as an Optuna trial in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import optuna
+from optuna.distributions import IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.errors import InputError
+from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
+from edgekit.core.files import read_json, write_json
+from edgekit.search.problem import Evaluated
+from edgekit.search.spaces.mbconv import MBConvSpace
+
+DATABASE = "run.db"
+TABLE_NETWORKS = "table_networks.json"
+_STUDY = "search"
+_KIND, _SCHEMA = "edgekit-table-networks", 1
+
+
+class Trials:
+    """Measured candidates of one run.
+
+    A candidate becomes a finished trial in one SQLite transaction after it was measured, so a killed process loses the
+    one in flight and nothing else. ``optuna-dashboard sqlite:///RUN/run.db`` shows them.
+
+    Args:
+        folder: run folder; the database is created when missing.
+        space: names and ranges of the genes.
+
+    Raises:
+        InputError: the database is not one of this space.
+    """
+
+    def __init__(self, folder: Path, space: MBConvSpace) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._distributions = {
+            name: IntDistribution(0, n - 1)
+            for name, n in zip(space.gene_names, space.n_choices, strict=True)
+        }
+        storage = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
+        self._study = optuna.create_study(
+            study_name=_STUDY,
+            storage=storage,
+            directions=["maximize", "minimize", "minimize"],
+            load_if_exists=True,
+        )
+        self._study.set_metric_names(["top1", "latency_p50_s", "size_bytes"])
+
+    def add(self, entry: Evaluated) -> None:
+        """Store one measured candidate."""
+        params = dict(zip(self._distributions, entry.candidate.genes, strict=True))
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                params=params,
+                distributions=dict(self._distributions),
+                values=[entry.accuracy.top1, entry.latency.p50_s, float(entry.size_bytes)],
+                user_attrs={
+                    "accuracy": asdict(entry.accuracy),
+                    "latency": asdict(entry.latency),
+                },
+            )
+        )
+
+    def all(self) -> list[Evaluated]:
+        """Measured candidates in the order they were finished."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return [self._entry(trial) for trial in trials]
+
+    def _entry(self, trial: FrozenTrial) -> Evaluated:
+        if set(trial.params) != set(self._distributions):
+            raise InputError(
+                f"the trials of a run have the genes of its space, trial {trial.number} has {sorted(trial.params)}"
+            )
+        genes = tuple(int(trial.params[name]) for name in self._distributions)
+        accuracy = MeasuredAccuracy(**trial.user_attrs["accuracy"])
+        latency = measured_from_json(trial.user_attrs["latency"])
+        return Evaluated(Candidate(genes), accuracy, latency, int(trial.values[2]))
+
+
+def measured_from_json(document: dict[str, object]) -> Measured:
+    """Inverse of ``dataclasses.asdict`` for ``Measured``."""
+    fields = dict(document)
+    conditions = Conditions(**fields.pop("conditions"))  # type: ignore[arg-type]
+    low, high = fields.pop("interval_s")  # type: ignore[misc]
+    return Measured(interval_s=(low, high), conditions=conditions, **fields)  # type: ignore[arg-type]
+
+
+def save_table_networks(folder: Path, entries: Sequence[tuple[Candidate, Measured]]) -> None:
+    """Keep the networks that were measured to correct the cost table."""
+    rows = [{"candidate": c.text, "latency": asdict(figure)} for c, figure in entries]
+    write_json(folder / TABLE_NETWORKS, _KIND, _SCHEMA, {"networks": rows})
+
+
+def load_table_networks(folder: Path) -> list[tuple[Candidate, Measured]]:
+    """Inverse of ``save_table_networks``; empty when there is no file."""
+    path = folder / TABLE_NETWORKS
+    if not path.is_file():
+        return []
+    rows = read_json(path, _KIND, _SCHEMA)["networks"]
+    assert isinstance(rows, list)
+    return [(Candidate.parse(r["candidate"]), measured_from_json(r["latency"])) for r in rows]
+
+
