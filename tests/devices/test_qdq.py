@@ -236,6 +236,17 @@ def test_residual_networks_are_fused_through_relu(tmp_path: Path):
     assert sqnr_db(model, result) > 25
 
 
+def test_a_lone_float_conv_between_int8_ones_is_run_in_int8_by_the_runtime(tmp_path: Path):
+    net = GraphBuilder("between", (1, 3, 16, 16))
+    x = net.conv(net.input, 16, 3, act="relu6", name="first")
+    x = net.conv(x, 16, 3, act="relu6", name="between")
+    model = net.build(net.global_pool(net.conv(x, 16, 3, act="relu6", name="last")))
+    result = quantised(model, ["first", "first_act", "last", "last_act"])
+    ops = fused_ops(result, tmp_path)
+    assert ops["QLinearConv"] == 3
+    assert ops["Conv"] == 0
+
+
 def test_attention_is_fused(tmp_path: Path):
     net = GraphBuilder("attention", (1, 16, 4, 4))
     x = net.transpose(net.reshape(net.input, (1, 16, 16)), (0, 2, 1))
