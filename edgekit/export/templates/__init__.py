@@ -1,0 +1,1 @@
+"""Files that are copied into bundles as they are."""
