@@ -102,9 +102,9 @@ def insert_qdq(
     Nodes whose operator has no int8 kernel (see ``QUANTISABLE``) stay in float. A fully connected
     layer that ends the network keeps a float output.
 
-    ONNX Runtime itself quantises the weight of a float Conv or Gemm that reads a DQ and, but for an
-    activation, feeds a Q (its WeightBiasQuantization): a block of one float convolution between two
-    int8 blocks runs in int8.
+    ONNX Runtime itself quantises the weight of a float Conv or Gemm that reads a DQ and, but for
+    an activation, feeds a Q (its WeightBiasQuantization): a block of one float convolution between
+    two int8 blocks runs in int8.
 
     Args:
         model: float32 network; left as it is.
