@@ -57,7 +57,9 @@ class Prepared:
         return MeasuredAccuracy(n_correct, len(split), name)
 
 
-def prepare(net: MBConvNet, int8: tuple[str, ...], task: Task, *, keep_norm: bool = False) -> Prepared:
+def prepare(
+    net: MBConvNet, int8: tuple[str, ...], task: Task, *, keep_norm: bool = False
+) -> Prepared:
     """Re-estimate batch norm on training images, fold it, and calibrate on the calibration split.
 
     Args:

@@ -28,7 +28,8 @@ def candidate_model(
 ) -> ModelProto:
     """The network the runtime would be given for a candidate, int8 blocks in QDQ form.
 
-    Speed does not depend on the values of weights and ranges, so both may be left out where only speed matters.
+    Speed does not depend on the values of weights and ranges, so both may be left out where only
+    speed matters.
 
     Args:
         space: the space of the candidate.
@@ -37,7 +38,8 @@ def candidate_model(
         ranges: from ``edgekit.training.simulate.record_ranges``; None for typical ones.
 
     Returns:
-        A model with input ``(1, 3, r, r)`` and output ``(1, n_classes)``; node names begin with ``<block>/``.
+        A model with input ``(1, 3, r, r)`` and output ``(1, n_classes)``; node names begin with
+        ``<block>/``.
     """
     writer = _CandidateWriter(space, space.decode(candidate), weights)
     model = writer.write()
@@ -87,7 +89,9 @@ class _CandidateWriter:
             name, mid = position.name, position.in_width * expansion
             with graph.block(name):
                 y = self._unit(x, f"{name}.expand", mid, 1)
-                y = self._unit(y, f"{name}.depthwise", mid, kernel, position.stride, depthwise=True)
+                y = self._unit(
+                    y, f"{name}.depthwise", mid, kernel, position.stride, depthwise=True
+                )
                 y = self._unit(y, f"{name}.project", position.out_width, 1, act=None)
                 if position.may_skip:
                     y = graph.add(x, y)
@@ -98,7 +102,10 @@ class _CandidateWriter:
             x = graph.global_pool(x)
             self.points[x] = "head.pool"
             x = graph.flatten(x)
-            weight, bias = self._array("head.classifier.weight"), self._array("head.classifier.bias")
+            weight, bias = (
+                self._array("head.classifier.weight"),
+                self._array("head.classifier.bias"),
+            )
             x = graph.linear(x, recipe.n_classes, weight=weight, bias=bias)
         return graph.build(x)
 

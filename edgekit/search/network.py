@@ -14,7 +14,9 @@ from edgekit.training.layers import ConvUnit
 class InvertedResidual(nn.Module):
     """Expand 1x1, depthwise kxk, project 1x1, and the identity where shapes allow (Sandler et al. 2018)."""
 
-    def __init__(self, in_width: int, mid_width: int, out_width: int, kernel: int, stride: int) -> None:
+    def __init__(
+        self, in_width: int, mid_width: int, out_width: int, kernel: int, stride: int
+    ) -> None:
         super().__init__()
         self.expand = ConvUnit(in_width, mid_width, 1)
         self.depthwise = ConvUnit(mid_width, mid_width, kernel, stride=stride, groups=mid_width)
@@ -61,7 +63,8 @@ class Head(nn.Module):
 class MBConvNet(nn.Module):
     """Stem, active blocks (children named as their positions), head.
 
-    The module is stateless about precision: quantisation is simulated or written from outside, by block name.
+    The module is stateless about precision: quantisation is simulated or written from outside, by
+    block name.
     """
 
     def __init__(self, space: MBConvSpace, architecture: Architecture) -> None:

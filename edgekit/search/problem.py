@@ -22,7 +22,8 @@ class Evaluated:
 
     Attributes:
         candidate: its genes.
-        accuracy: on the validation split, int8 blocks simulated, weights as inherited from the supernet.
+        accuracy: on the validation split, int8 blocks simulated, weights as inherited from the
+            supernet.
         latency: on the device, in the runtime.
         size_bytes: bytes of its serialised model.
     """
@@ -63,7 +64,10 @@ class SearchProblem:
 
     def margins(self, genes: Genes) -> NDArray[np.float64]:
         """``(n, 2)``: how far predicted latency and size are above the limits, relative to them; <= 0 is inside."""
-        latency, size = self.table.latencies_s(self.space, genes), self.table.sizes_bytes(self.space, genes)
+        latency, size = (
+            self.table.latencies_s(self.space, genes),
+            self.table.sizes_bytes(self.space, genes),
+        )
         limit_s, limit_bytes = self.limits.latency_s, self.limits.size_bytes
         over_s = latency / limit_s - 1 if limit_s else np.full(len(genes), -1.0)
         over_bytes = size / limit_bytes - 1 if limit_bytes else np.full(len(genes), -1.0)
@@ -73,8 +77,9 @@ class SearchProblem:
 class Strategy(Protocol):
     """Chooses what to measure next.
 
-    The loop is ``ask``, measure, add to the history, ``ask``, ... A strategy keeps no state: what it asks for follows
-    from the problem and the history alone, so a search that was killed goes on as if nothing had happened.
+    The loop is ``ask``, measure, add to the history, ``ask``, ... A strategy keeps no state: what
+    it asks for follows from the problem and the history alone, so a search that was killed goes on
+    as if nothing had happened.
     """
 
     def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
@@ -105,7 +110,8 @@ def front(entries: Sequence[Evaluated]) -> list[Evaluated]:
     def beaten(entry: Evaluated) -> bool:
         mine = figures(entry)
         return any(
-            figures(other) != mine and all(a <= b for a, b in zip(figures(other), mine, strict=True))
+            figures(other) != mine
+            and all(a <= b for a, b in zip(figures(other), mine, strict=True))
             for other in entries
         )
 

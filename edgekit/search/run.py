@@ -1,10 +1,12 @@
 """A search from beginning to end, in a folder it can be resumed from.
 
-    supernet --> cost table --> corrected by measured networks --> ask, measure, store, ask, ... --> measured front
+supernet --> cost table --> corrected by measured networks --> ask, measure, store, ask, ... -->
+measured front
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,7 +44,8 @@ class RunSettings:
     """Everything a search depends on, besides data and profile.
 
     Attributes:
-        data: where the task came from, as given to ``edgekit.core.task.load_task``; empty for in-memory data.
+        data: where the task came from, as given to ``edgekit.core.task.load_task``; empty for
+            in-memory data.
         data_sha256: digest of what was read; a resumed run refuses other data.
         profile: folder of the device profile.
         fingerprint: fingerprint of the device and runtime the profile was made on.
@@ -198,7 +201,12 @@ def infeasible(measured: Sequence[Evaluated], limits: Limits) -> Infeasible:
 
 
 def execute(
-    folder: Path, settings: RunSettings, task: Task, predictor: KernelPredictor, *, noise: float, progress: Progress
+    folder: Path,
+    settings: RunSettings,
+    task: Task,
+    predictor: KernelPredictor,
+    *,
+    progress: Progress,
 ) -> Run:
     """Run a search, or go on with one that was interrupted.
 
@@ -207,19 +215,16 @@ def execute(
         settings: as in ``run.json``.
         task: the data; its test split is not read.
         predictor: of the device profile.
-        noise: relative error of the predictor on networks it has not seen.
         progress: where bars are drawn.
 
     Raises:
         TooNoisy: a latency could not be had; resume when the machine is quiet.
     """
     space, target = MBConvSpace(settings.space), Target(settings.target)
-    import os
-
     net = train_supernet(
         space, task, settings.training, folder, progress=progress, n_threads=os.cpu_count() or 1
     )
-    table = cost_table(folder, settings, predictor, noise=noise, progress=progress)
+    table = cost_table(folder, settings, predictor, progress=progress)
     trials = Trials(folder, space)
     strategy, evaluate = strategy_named(settings.strategy), Evaluator(space, net, task, target)
     problem = SearchProblem(
@@ -244,18 +249,19 @@ def execute(
 
 
 def cost_table(
-    folder: Path, settings: RunSettings, predictor: KernelPredictor, *, noise: float, progress: Progress
+    folder: Path, settings: RunSettings, predictor: KernelPredictor, *, progress: Progress
 ) -> CostTable:
     """The table of a run: compiled from the predictor, corrected by random networks measured once and kept."""
     space, target = MBConvSpace(settings.space), Target(settings.target)
     blocks = lower_blocks(space, n_threads=target.n_threads, progress=progress)
-    table = compile_table(space, blocks, predictor, noise)
     networks = load_table_networks(folder)
     if not networks and settings.n_table_networks:
         candidates = table_candidates(space, settings.n_table_networks, settings.seed)
         networks = measure_candidates(space, candidates, target, progress)
         save_table_networks(folder, networks)
-    return table.corrected(space, networks)
+    if networks:
+        predictor = predictor.corrected([(blocks.of(space, c), figure) for c, figure in networks])
+    return compile_table(space, blocks, predictor)
 
 
 def table_candidates(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:
@@ -271,12 +277,12 @@ def measure_candidates(
 ) -> list[tuple[Candidate, Measured]]:
     """Latency of candidates with random weights, all in one interleaved session."""
     models = {c.text: candidate_model(space, c) for c in candidates}
-    with progress.track(1, "measuring networks of the space") as update:
+    with progress.track(100, "measuring networks of the space") as update:
         figures = measure_models(
             models,
             target,
             max_relative_interval=SEARCH_INTERVAL,
-            progress=lambda done, total: update(done / total if total else 1),  # type: ignore[arg-type]
+            progress=lambda done, total: update(100 * done // total),
         )
     return [(c, figures[c.text]) for c in candidates]
 
@@ -287,5 +293,3 @@ def _best_so_far(history: Sequence[Evaluated], limits: Limits) -> str:
         return "nothing inside the limits yet"
     best = max(inside, key=lambda e: e.accuracy.top1)
     return f"{best.accuracy.top1:.1%} at {format_duration(best.latency.p50_s)}"
-
-

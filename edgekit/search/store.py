@@ -26,8 +26,9 @@ _KIND, _SCHEMA = "edgekit-table-networks", 1
 class Trials:
     """Measured candidates of one run.
 
-    A candidate becomes a finished trial in one SQLite transaction after it was measured, so a killed process loses the
-    one in flight and nothing else. ``optuna-dashboard sqlite:///RUN/run.db`` shows them.
+    A candidate becomes a finished trial in one SQLite transaction after it was measured, so a
+    killed process loses the one in flight and nothing else. ``optuna-dashboard
+    sqlite:///RUN/run.db`` shows them.
 
     Args:
         folder: run folder; the database is created when missing.
@@ -106,5 +107,3 @@ def load_table_networks(folder: Path) -> list[tuple[Candidate, Measured]]:
     rows = read_json(path, _KIND, _SCHEMA)["networks"]
     assert isinstance(rows, list)
     return [(Candidate.parse(r["candidate"]), measured_from_json(r["latency"])) for r in rows]
-
-

@@ -1,7 +1,8 @@
 """The weight-sharing supernet of ``mbconv`` and the objective it is trained with.
 
-Weights are nested as in Once-for-All (Cai et al. 2020, arXiv 1908.09791): a smaller kernel is the centre of the larger one,
-a smaller expansion the first channels of the larger one. We leave out its kernel transformation matrices.
+Weights are nested as in Once-for-All (Cai et al. 2020, arXiv 1908.09791): a smaller kernel is the
+centre of the larger one, a smaller expansion the first channels of the larger one. We leave out
+its kernel transformation matrices.
 """
 
 from __future__ import annotations
@@ -127,9 +128,9 @@ def sandwich_objective(
 ) -> Callable[[torch.Tensor, torch.Tensor, np.random.Generator], float]:
     """Largest network on labels, smaller ones on its logits, gradients added up in one step.
 
-    The sandwich rule with in-place distillation of Yu & Huang 2019 (arXiv 1903.05134). We draw the smallest network
-    as one of the random ones in a quarter of the steps instead of in every step: its blocks are trained by every other
-    network too.
+    The sandwich rule with in-place distillation of Yu & Huang 2019 (arXiv 1903.05134). We draw the
+    smallest network as one of the random ones in a quarter of the steps instead of in every step:
+    its blocks are trained by every other network too.
 
     Args:
         net: the supernet.

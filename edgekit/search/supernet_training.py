@@ -28,9 +28,9 @@ def train_supernet(
 ) -> Supernet:
     """Train, or go on training, or load the finished supernet of a run folder.
 
-    Half of ``recipe.n_epochs`` trains the largest network alone (the order of Once-for-All, arXiv 1908.09791: small
-    networks learn from a good large one), half trains it together with sampled smaller ones at half the learning rate,
-    because the sandwich adds two gradients.
+    Half of ``recipe.n_epochs`` trains the largest network alone (the order of Once-for-All, arXiv
+    1908.09791: small networks learn from a good large one), half trains it together with sampled
+    smaller ones at half the learning rate, because the sandwich adds two gradients.
 
     Args:
         space: the search space.

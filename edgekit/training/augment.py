@@ -61,8 +61,8 @@ def training_batches(
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
     """Yield ``(step, x, y)`` for steps ``first_step..n_steps-1``.
 
-    The order of an epoch depends on the seed and the epoch, the augmentation of a batch on the seed and the step:
-    a resumed run sees exactly the batches an uninterrupted one would have seen.
+    The order of an epoch depends on the seed and the epoch, the augmentation of a batch on the
+    seed and the step: a resumed run sees exactly the batches an uninterrupted one would have seen.
     """
     per_epoch = steps_per_epoch(len(split.labels), batch_size)
     order, order_epoch = np.empty(0, np.int64), -1

@@ -11,11 +11,13 @@ from edgekit.training.augment import evaluation_batches
 
 
 @torch.no_grad()
-def reestimate(model: nn.Module, split: Split, preprocessing: Preprocessing, n_images: int) -> None:
+def reestimate(
+    model: nn.Module, split: Split, preprocessing: Preprocessing, n_images: int
+) -> None:
     """Replace running means and variances by the average over ``n_images`` images of ``split``.
 
-    Statistics inherited from a supernet belong to a mixture of networks and are useless for one of them
-    (Yu & Huang 2019, arXiv 1903.05134). Leaves the model in evaluation mode.
+    Statistics inherited from a supernet belong to a mixture of networks and are useless for one of
+    them (Yu & Huang 2019, arXiv 1903.05134). Leaves the model in evaluation mode.
 
     Args:
         model: module with ``BatchNorm2d`` layers, changed in place.

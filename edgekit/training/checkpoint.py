@@ -54,10 +54,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return Checkpoint(int(meta["step"]), meta["recipe"], tensors)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise InputError(f"a checkpoint must be a whole safetensors file, {path} is not: {error}") from error
+        raise InputError(
+            f"a checkpoint must be a whole safetensors file, {path} is not: {error}"
+        ) from error
 
 
-def save_weights(path: Path, state: Mapping[str, torch.Tensor], meta: Mapping[str, object]) -> None:
+def save_weights(
+    path: Path, state: Mapping[str, torch.Tensor], meta: Mapping[str, object]
+) -> None:
     """Write named tensors with JSON-able metadata."""
     text = {key: json.dumps(value) for key, value in meta.items()}
     write_bytes_atomic(path, save({k: v.detach().contiguous() for k, v in state.items()}, text))
@@ -73,4 +77,6 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(str(path), framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(f"weights must be a whole safetensors file, {path} is not: {error}") from error
+        raise InputError(
+            f"weights must be a whole safetensors file, {path} is not: {error}"
+        ) from error

@@ -11,7 +11,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 class ConvUnit(nn.Sequential):
-    """Convolution with same padding, batch norm and, if asked, ReLU6: one int8 kernel once it is quantised.
+    """Convolution with same padding, batch norm and, if asked, ReLU6: one int8 kernel once it is
+    quantised.
 
     Args:
         in_width: input channels.

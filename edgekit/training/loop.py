@@ -30,13 +30,16 @@ class TrainRecipe:
     Attributes:
         n_epochs: passes over the training split, above 0; fractions allowed.
         batch_size: images a step.
-        learning_rate: peak of the schedule (linear warm-up over 5 % of the steps, then cosine to zero).
-        weight_decay: on weights of more than one dimension only (no decay on batch norm and biases).
+        learning_rate: peak of the schedule (linear warm-up over 5 % of the steps, then cosine to
+            zero).
+        weight_decay: on weights of more than one dimension only (no decay on batch norm and
+            biases).
         label_smoothing: 0..1.
         ema_decay: decay of the averaged weights per step, 0..1.
         mirror: whether a mirrored image keeps its class (false for digits and letters).
-        small_share: share of the steps, from the first, that train at three quarters of the side: cheaper
-            early epochs (progressive resizing, Howard 2018; Tan & Le 2021, arXiv 2104.00298, section 4).
+        small_share: share of the steps, from the first, that train at three quarters of the side:
+            cheaper early epochs (progressive resizing, Howard 2018; Tan & Le 2021, arXiv
+            2104.00298, section 4).
         seed: of order, augmentation and sampled sub-networks.
         checkpoint_every: steps between checkpoints.
     """
@@ -54,7 +57,9 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         if not (self.n_epochs > 0 and self.batch_size > 0 and self.learning_rate > 0):
-            raise InputError(f"epochs, batch size and learning rate must be above zero, got {self}")
+            raise InputError(
+                f"epochs, batch size and learning rate must be above zero, got {self}"
+            )
 
     @property
     def text(self) -> str:
@@ -126,8 +131,8 @@ def train(
 ) -> None:
     """Train ``model`` in place and leave the averaged weights in it.
 
-    Batch-norm statistics are those of the last steps, not of the averaged weights: re-estimate them before use
-    (``edgekit.training.batchnorm``).
+    Batch-norm statistics are those of the last steps, not of the averaged weights: re-estimate
+    them before use (``edgekit.training.batchnorm``).
 
     Args:
         model: any module; its parameters are what the objective differentiates.

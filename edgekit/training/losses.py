@@ -12,7 +12,8 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) 
 
 
 def distillation(logits: torch.Tensor, teacher_logits: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy against the teacher's softmax (Hinton et al. 2015, arXiv 1503.02531, temperature 1).
+    """Mean cross-entropy against the teacher's softmax (Hinton et al. 2015, arXiv 1503.02531,
+    temperature 1).
 
     The teacher is detached: no gradient reaches it.
     """

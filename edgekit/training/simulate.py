@@ -1,11 +1,14 @@
-"""Int8 simulated in torch: the scales, zero points and rounding the exported QDQ network will have.
+"""Int8 simulated in torch: the scales, zero points and rounding the exported QDQ network will
+have.
 
-    block input --> fake-quantise --> unit --> fake-quantise --> unit --> ... --> sum --> fake-quantise --> next block
+    block input --> fake-quantise --> unit --> fake-quantise --> unit --> ... --> sum -->
+    fake-quantise --> next block
 
-A network is a module with the children ``stem``, ``blocks`` (named) and ``head``; each of them is a block. Inside an int8
-block every tensor between kernels is rounded to uint8 (one scale and zero point per tensor) and every weight to int8 (one
-scale per output channel), and every bias to int32 at the product of both scales. The classifier that ends the network
-keeps a float output. A value on the edge between two steps may still fall to the other side in the runtime, whose sums
+A network is a module with the children ``stem``, ``blocks`` (named) and ``head``; each of them is
+a block. Inside an int8 block every tensor between kernels is rounded to uint8 (one scale and zero
+point per tensor) and every weight to int8 (one scale per output channel), and every bias to int32
+at the product of both scales. The classifier that ends the network keeps a float output. A value
+on the edge between two steps may still fall to the other side in the runtime, whose sums
 have another order: the two agree in distribution and in nearly every answer, not in every bit.
 """
 
@@ -116,7 +119,9 @@ def _rounded_layer(layer: nn.Conv2d | nn.Linear, input_scale: float) -> Iterator
     assert bias is not None
     bias_scale = weight_scales(weight) * input_scale
     layer.weight = nn.Parameter(rounded_weight(weight.detach()), requires_grad=False)
-    layer.bias = nn.Parameter((bias.detach() / bias_scale).round() * bias_scale, requires_grad=False)
+    layer.bias = nn.Parameter(
+        (bias.detach() / bias_scale).round() * bias_scale, requires_grad=False
+    )
     try:
         yield
     finally:

@@ -1,9 +1,11 @@
 """The built-in space ``mbconv``: ProxylessNAS's mobile blocks, each in fp32 or int8.
 
-After Cai, Zhu & Han 2019 (arXiv 1812.00332): a fixed stem, stages of inverted-residual blocks whose depthwise kernel is
-3, 5 or 7 and whose expansion is 3 or 6, and a block that may be skipped where its identity has the right shape. We differ
-in two ways: one precision gene per block joins the vector, and widths and resolution come from a recipe, in multiples
-of 16, because ONNX Runtime's blocked fp32 layout is a staircase of 16 channels.
+After Cai, Zhu & Han 2019 (arXiv 1812.00332): a fixed stem, stages of inverted-residual blocks
+whose depthwise kernel is 3, 5 or 7 and whose expansion is 3 or 6, and a block that may be skipped
+where its identity has the right shape. We differ
+in two ways: one precision gene per block joins the vector, and widths and resolution come from a
+recipe, in multiples of 16, because ONNX Runtime's blocked fp32 layout is a staircase of 16
+channels.
 """
 
 from __future__ import annotations
@@ -65,7 +67,12 @@ class MBConvRecipe:
             raise InputError(f"mbconv takes a resolution from 32 to 224, got {self.resolution}")
         if self.n_classes < 2:
             raise InputError(f"a classifier needs at least two classes, got {self.n_classes}")
-        if min(self.stem_width, self.first_width, self.head_width, *(s.width for s in self.stages)) < 8:
+        if (
+            min(
+                self.stem_width, self.first_width, self.head_width, *(s.width for s in self.stages)
+            )
+            < 8
+        ):
             raise InputError(f"widths must be at least 8, got {self}")
 
     @classmethod
@@ -74,7 +81,11 @@ class MBConvRecipe:
         if resolution <= 64:
             stages = (Stage(32, 2, 2), Stage(64, 3, 2), Stage(96, 2, 2))
             return cls(resolution, n_classes, 16, 1 if resolution <= 40 else 2, 16, stages, 256)
-        widths, depths, strides = (32, 48, 80, 96, 192, 320), (4, 4, 4, 4, 4, 1), (2, 2, 2, 1, 2, 1)
+        widths, depths, strides = (
+            (32, 48, 80, 96, 192, 320),
+            (4, 4, 4, 4, 4, 1),
+            (2, 2, 2, 1, 2, 1),
+        )
         stages = tuple(map(Stage, widths, depths, strides))
         return cls(resolution, n_classes, 32, 2, 16, stages, 1280)
 
@@ -100,7 +111,9 @@ class MBConvRecipe:
             stages = tuple(Stage(**stage) for stage in fields.pop("stages"))  # type: ignore[attr-defined]
             return cls(stages=stages, **fields)  # type: ignore[arg-type]
         except (TypeError, KeyError) as error:
-            raise InputError(f"an mbconv recipe has the fields of MBConvRecipe, got {document}: {error}") from error
+            raise InputError(
+                f"an mbconv recipe has the fields of MBConvRecipe, got {document}: {error}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +156,10 @@ class Architecture:
 class MBConvSpace:
     """Genes, their ranges and their meaning.
 
-    The vector has one operation gene per position (0..5 index ``OPERATIONS``, 6 skips the block) and then one precision
-    gene (0 fp32, 1 int8) for the stem, each position and the head. The precision gene of a skipped block means nothing;
-    ``canonical`` sets it to 0, so that equal networks have equal genes.
+    The vector has one operation gene per position (0..5 index ``OPERATIONS``, 6 skips the block)
+    and then one precision gene (0 fp32, 1 int8) for the stem, each position and the head. The
+    precision gene of a skipped block means nothing; ``canonical`` sets it to 0, so that equal
+    networks have equal genes.
 
     Example:
         >>> space = MBConvSpace(MBConvRecipe.quick(32, 10))
@@ -182,7 +196,9 @@ class MBConvSpace:
         if len(genes) != len(self.n_choices) or any(
             not 0 <= gene < n for gene, n in zip(genes, self.n_choices, strict=True)
         ):
-            raise InputError(f"a candidate of mbconv has genes below {self.n_choices}, got {genes}")
+            raise InputError(
+                f"a candidate of mbconv has genes below {self.n_choices}, got {genes}"
+            )
 
     def canonical(self, genes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Genes ``(n, genes)`` with the precision of skipped blocks set to 0; a new array."""
@@ -221,7 +237,8 @@ class MBConvSpace:
         return self.uniform(SKIP, precision)
 
     def features(self, genes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """One-hot features ``(n, columns)`` of canonical genes; columns come from the space, not from the data.
+        """One-hot features ``(n, columns)`` of canonical genes; columns come from the space, not
+        from the data.
 
         The precision of a skipped block is masked: it adds neither of its two columns.
         """

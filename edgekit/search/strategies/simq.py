@@ -1,13 +1,15 @@
 """SimQ-NAS: LINAS over a vector of architecture and precision genes.
 
-Cummings et al. 2022 (LINAS, arXiv 2205.10358) and Sridhar et al. 2023 (SimQ-NAS, arXiv 2312.13301): measure a population,
-fit a light predictor per objective on everything measured so far, let an evolutionary algorithm search on the
-predictors, measure its best, repeat. Only what was measured is reported.
+Cummings et al. 2022 (LINAS, arXiv 2205.10358) and Sridhar et al. 2023 (SimQ-NAS, arXiv
+2312.13301): measure a population, fit a light predictor per objective on everything measured so
+far, let an evolutionary algorithm search on the predictors, measure its best, repeat. Only what
+was measured is reported.
 
-As published: one-hot features with inactive genes masked, ridge or RBF-SVR chosen by 5-fold cross-validation for the
-accuracy, NSGA-II inside. Where we differ: the latency and size of a candidate come from the cost table instead of a
-learnt predictor; limits are constraints of the inner search; candidates measured before are removed and the next fronts
-move up (the released code measures some twice); the first population is drawn inside the limits.
+As published: one-hot features with inactive genes masked, ridge or RBF-SVR chosen by 5-fold
+cross-validation for the accuracy, NSGA-II inside. Where we differ: the latency and size of a
+candidate come from the cost table instead of a learnt predictor; limits are constraints of the
+inner search; candidates measured before are removed and the next fronts move up (the released code
+measures some twice); the first population is drawn inside the limits.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ class SimQStrategy:
             pop_size=self.inner_population,
             sampling=_inside_limits(problem)[: self.inner_population],
             crossover=SBX(prob=0.9, eta=15, vtype=float, repair=RoundingRepair()),
-            mutation=PM(prob=1.0, prob_var=2 / len(upper), eta=20, vtype=float, repair=RoundingRepair()),
+            mutation=PM(
+                prob=1.0, prob_var=2 / len(upper), eta=20, vtype=float, repair=RoundingRepair()
+            ),
             eliminate_duplicates=True,
         )
         minimize(inner, algorithm, ("n_gen", self.n_generations), seed=problem.seed, verbose=False)
@@ -97,8 +101,8 @@ def _inside_limits(problem: SearchProblem) -> Genes:
 def _diverse(genes: Genes, figures: NDArray[np.float64], problem: SearchProblem) -> Genes:
     """Predicted best first, spread over the latency range.
 
-    The range is divided into as many bins as the population has places; the best predicted candidate of each bin
-    comes first, then the second of each, and so on.
+    The range is divided into as many bins as the population has places; the best predicted
+    candidate of each bin comes first, then the second of each, and so on.
     """
     n_bins = problem.population
     edges = np.quantile(figures[:, 1], np.linspace(0, 1, n_bins + 1)[1:-1])
@@ -133,7 +137,10 @@ class AccuracyModel:
         )
         searches = [
             GridSearchCV(
-                make_pipeline(StandardScaler(), model), grid, cv=folds, scoring="neg_mean_absolute_error"
+                make_pipeline(StandardScaler(), model),
+                grid,
+                cv=folds,
+                scoring="neg_mean_absolute_error",
             ).fit(x, y)
             for model, grid in grids
         ]
