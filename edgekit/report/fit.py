@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgekit.report.blocks import block_table
 from edgekit.report.curves import curve_chart
-from edgekit.report.front import describe_kind, front_chart, lettered
+from edgekit.report.front import describe_kind, drawn_limit_s, front_chart, lettered
 from edgekit.report.markup import Html, tag
 from edgekit.report.quantities import PERCENT, PLAIN, Unit, size_unit, time_unit
 from edgekit.report.sections import (
     Section,
     artifact,
-    block_table,
     data_section,
     device_section,
     files_section,
@@ -32,7 +32,7 @@ from edgekit.report.values import (
     FrontPoint,
 )
 
-_MAX_PREDICTED = 150
+_MAX_PREDICTED = 120
 
 
 def fit_sections(report: FitReport) -> list[Section]:
@@ -87,24 +87,26 @@ def _is_shown(symbol: str, report: FitReport) -> bool:
         "chosen": any(point.chosen for point in points),
         "baseline": any(point.baseline for point in points),
         "predicted": any(point.kind == "predicted" for point in points),
-        "limit": report.limits.latency_s is not None,
+        "limit": drawn_limit_s(points, report.limits) is not None,
     }.get(symbol, any(point.kind == "measured" for point in points))
 
 
 def _caption(report: FitReport, n_shown: int) -> str:
-    letters = [f"{letter} = {point.name}" for letter, point in lettered(report.front) if letter]
+    letters = [f"{letter} = {point.name}" for letter, point in lettered(report.front)]
     left_out = len(report.front) - n_shown
+    is_far = report.limits.latency_s and drawn_limit_s(report.front, report.limits) is None
+    far = " The latency limit lies far to the right of the picture." if is_far else ""
     thin = f" {left_out:,} predicted networks are left out, evenly by latency." if left_out else ""
     named = f" Baselines: {'; '.join(letters)}." if letters else ""
     return (
         "Accuracy on validation images, which compare candidates; the accuracy above is of the "
         "artifact on test images. A predicted latency steered the search and proves nothing."
-        f"{named}{thin}"
+        f"{named}{far}{thin}"
     )
 
 
 def thinned(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
-    """All measured points and baselines, and at most 150 predicted ones, evenly by latency."""
+    """All measured points and baselines, and at most 120 predicted ones, evenly by latency."""
     kept = [point for point in points if point.kind == "measured" or point.baseline]
     others = sorted(
         (point for point in points if point.kind == "predicted" and not point.baseline),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from string import ascii_lowercase
 
 from edgekit.core.limits import Limits
 from edgekit.core.units import format_duration, format_size
@@ -18,10 +19,11 @@ _FAR_LIMIT = 2.0
 def front_chart(points: Sequence[FrontPoint], limits: Limits) -> Html:
     """Accuracy against latency, the limit as a wall, and the measured front as steps.
 
-    A latency limit above twice the slowest point is left out: it would squeeze the points.
+    Args:
+        points: what is drawn, at least one.
+        limits: what was asked for.
     """
-    slowest = max(point.latency_s for point in points)
-    limit_s = limits.latency_s if (limits.latency_s or 0) <= _FAR_LIMIT * slowest else None
+    limit_s = drawn_limit_s(points, limits)
     x_values = [point.latency_s for point in points] + ([limit_s] if limit_s else [])
     frame = Frame(
         fitted(x_values, LEFT, RIGHT),
@@ -34,15 +36,22 @@ def front_chart(points: Sequence[FrontPoint], limits: Limits) -> Html:
     wall = _wall(frame, limit_s, limits.quantile) if limit_s else Html()
     steps = tuple(_steps(measured_front(points)))
     line = frame.path(steps, "front") if steps else Html()
-    marks = (_front_mark(frame, *item) for item in lettered(points))
-    return picture("Accuracy against latency", frame.grid(), wall, line, *marks)
+    marks = (_front_mark(frame, point) for point in sorted(points, key=_depth))
+    names = [_letter(frame, index, *item) for index, item in enumerate(lettered(points))]
+    names += [_chosen_name(frame, point) for point in points if point.chosen]
+    return picture("Accuracy against latency", frame.grid(), wall, line, *marks, *names)
 
 
-def lettered(points: Sequence[FrontPoint]) -> list[tuple[str, FrontPoint]]:
-    """The points from back to front in the picture, baselines with a letter, others with ''."""
-    letters = iter("abcdefghijklmnopqrstuvwxyz")
-    named = [(next(letters, "") if point.baseline else "", point) for point in points]
-    return sorted(named, key=lambda item: _depth(item[1]))
+def drawn_limit_s(points: Iterable[FrontPoint], limits: Limits) -> float | None:
+    """The latency limit in seconds; None above twice the slowest point: it would squeeze them."""
+    slowest_s = max(point.latency_s for point in points)
+    limit_s = limits.latency_s
+    return None if limit_s is None or limit_s > _FAR_LIMIT * slowest_s else limit_s
+
+
+def lettered(points: Iterable[FrontPoint]) -> list[tuple[str, FrontPoint]]:
+    """Each baseline with its letter in the picture; those beyond 26 have none."""
+    return list(zip(ascii_lowercase, (point for point in points if point.baseline), strict=False))
 
 
 def _depth(point: FrontPoint) -> int:
@@ -77,20 +86,29 @@ def _wall(frame: Frame, limit_s: float, quantile: str) -> Html:
     return joined([area, line, label])
 
 
-def _front_mark(frame: Frame, letter: str, point: FrontPoint) -> Html:
+def _front_mark(frame: Frame, point: FrontPoint) -> Html:
     x, y = frame.x.at(point.latency_s), frame.y.at(point.top1)
     parts = [_whisker(frame, point, y)] if point.kind == "measured" else []
     symbol = "chosen" if point.chosen else "baseline" if point.baseline else point.kind
     parts.append(mark(symbol, x, y, describe(point), "predicted" * (point.kind == "predicted")))
-    if letter:
-        parts.append(tag("text", letter, x=x + 9, y=y + 4, class_="name"))
-    if point.chosen:
-        is_right = x > (LEFT + RIGHT) / 2
-        place = "name end" if is_right else "name"
-        parts.append(
-            tag("text", "chosen", x=x - 12 if is_right else x + 12, y=y - 9, class_=place)
-        )
     return joined(parts)
+
+
+_LETTER_PLACES = ((9, 4, "start"), (-9, 4, "end"), (0, -9, "middle"), (0, 19, "middle"))
+
+
+def _letter(frame: Frame, index: int, letter: str, point: FrontPoint) -> Html:
+    """The letter of a baseline, on a side that changes from one to the next."""
+    right, down, side = _LETTER_PLACES[index % len(_LETTER_PLACES)]
+    x, y = frame.x.at(point.latency_s) + right, frame.y.at(point.top1) + down
+    return tag("text", letter, x=x, y=y, class_=f"name {side}")
+
+
+def _chosen_name(frame: Frame, point: FrontPoint) -> Html:
+    x, y = frame.x.at(point.latency_s), frame.y.at(point.top1)
+    is_right = x > (LEFT + RIGHT) / 2
+    place = "name end" if is_right else "name"
+    return tag("text", "chosen", x=x - 12 if is_right else x + 12, y=y - 9, class_=place)
 
 
 def _whisker(frame: Frame, point: FrontPoint, y: float) -> Html:

@@ -57,7 +57,13 @@ def family_chart(networks: Sequence[HeldOut]) -> Html:
         joined(
             [
                 tag("line", x1=axis.at(tick), x2=axis.at(tick), y1=8, y2=bottom),
-                tag("text", f"{100 * tick:+.0f}", x=axis.at(tick), y=bottom + 22, class_="middle"),
+                tag(
+                    "text",
+                    f"{100 * tick:+.3g}" if tick else "0",
+                    x=axis.at(tick),
+                    y=bottom + 22,
+                    class_="middle",
+                ),
             ]
         )
         for tick in axis.ticks()

@@ -24,7 +24,13 @@ class Unit:
         if value is None or math.isnan(value):
             return "n/a"
         shown = value / self.size
-        return f"{shown:.0f}" if abs(shown) >= 999.5 else f"{shown:.3g}"
+        if abs(shown) >= 999.5 or shown == 0:
+            return f"{shown:.0f}"
+        return f"{shown:#.3g}".removesuffix(".")
+
+    def tick(self, value: float) -> str:
+        """A round value of an axis, without the unit and without zeros at its end."""
+        return f"{value / self.size:.6g}"
 
 
 _TIME_UNITS = (Unit("s", 1.0), Unit("ms", 1e-3), Unit("us", 1e-6))

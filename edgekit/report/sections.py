@@ -10,10 +10,9 @@ from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
 from edgekit.core.limits import Limits
 from edgekit.core.units import format_duration, format_size
 from edgekit.report.markup import Html, joined, tag
-from edgekit.report.quantities import PERCENT, PLAIN, Unit, size_unit, time_unit
+from edgekit.report.quantities import PERCENT, PLAIN, size_unit, time_unit
 from edgekit.report.tables import Cell, count, met, number, pairs, table
 from edgekit.report.values import (
-    BlockRow,
     ChosenRow,
     DataSummary,
     FileRow,
@@ -158,68 +157,6 @@ def _parity_table(chosen: ChosenRow) -> Html:
     ]
     caption = "Parity: the forms of the network compared with each other."
     return table(caption, ("compared", "found", "asked for", "verdict"), rows)
-
-
-def block_table(blocks: Sequence[BlockRow]) -> Html:
-    """The network in order, with the share of each block in the measured time."""
-    every = [block.measured_s for block in blocks] + [block.predicted_s for block in blocks]
-    unit = time_unit(every)
-    total_s = _total([block.measured_s for block in blocks])
-    headers = (
-        "block",
-        "operation",
-        "precision",
-        "kernels",
-        f"measured ({unit.name})",
-        "share of the measured time",
-        f"predicted ({unit.name})",
-        "provider",
-        "note",
-    )
-    caption = (
-        "The chosen network, block by block. Measured: the block's part of the artifact's "
-        "per-kernel profile. Predicted: what the search believed."
-    )
-    last: list[Cell | str] = [
-        "sum",
-        "",
-        "",
-        count(sum(block.n_kernels for block in blocks)),
-        number(total_s, unit, kind="measured"),
-        "",
-        number(_total([block.predicted_s for block in blocks]), unit, kind="predicted"),
-        "",
-        "",
-    ]
-    rows = [_block_row(block, unit, total_s) for block in blocks]
-    return table(caption, headers, rows, is_sortable=True, last=last)
-
-
-def _total(values: Sequence[float | None]) -> float | None:
-    """Sum, or None if one is unknown: an unknown part is not zero."""
-    known = [value for value in values if value is not None]
-    return math.fsum(known) if len(known) == len(values) else None
-
-
-def _block_row(block: BlockRow, unit: Unit, total_s: float | None) -> list[Cell | str]:
-    return [
-        block.name,
-        block.operation,
-        block.precision or "none",
-        count(block.n_kernels),
-        number(block.measured_s, unit, kind="measured"),
-        _share(block.measured_s, total_s),
-        number(block.predicted_s, unit, kind="predicted"),
-        block.provider.removesuffix("ExecutionProvider") or "none",
-        block.note,
-    ]
-
-
-def _share(value: float | None, total: float | None) -> Cell:
-    if value is None or not total:
-        return Cell("n/a", -math.inf)
-    bar = tag("span", class_="bar", style=f"width:{100 * value / total:.1f}%")
-    return Cell(joined([percent(value / total), tag("span", bar, class_="track")]), value)
 
 
 def validation_table(caption: str, rows: Sequence[ValidationRow]) -> Html:

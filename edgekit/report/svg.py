@@ -14,8 +14,8 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 700, 34, 342
 
 SYMBOLS = Html(
     '<svg width="0" height="0" class="symbols" aria-hidden="true"><defs>'
-    '<circle id="measured" r="5"></circle>'
-    '<path id="predicted" d="M0-6L6 0L0 6L-6 0Z"></path>'
+    '<circle id="measured" r="4.5"></circle>'
+    '<path id="predicted" d="M0-4.5L4.5 0L0 4.5L-4.5 0Z"></path>'
     '<path id="chosen" d="M0-11L2.9-3.6L10.8-3.2L4.7 1.8L6.8 9.3L0 5.1L-6.8 9.3L-4.7 1.8'
     'L-10.8-3.2L-2.9-3.6Z"></path>'
     '<rect id="baseline" x="-5" y="-5" width="10" height="10"></rect>'
@@ -48,14 +48,14 @@ class Frame:
     def _column(self, value: float) -> Html:
         x = self.x.at(value)
         line = tag("line", x1=x, x2=x, y1=TOP, y2=BOTTOM)
-        label = self.x_unit.text(value)
+        label = self.x_unit.tick(value)
         return joined([line, tag("text", label, x=x, y=BOTTOM + 22, class_="middle")])
 
     def _row(self, value: float) -> Html:
         y = self.y.at(value)
         line = tag("line", x1=LEFT, x2=RIGHT, y1=y, y2=y)
         return joined(
-            [line, tag("text", self.y_unit.text(value), x=LEFT - 8, y=y + 5, class_="end")]
+            [line, tag("text", self.y_unit.tick(value), x=LEFT - 8, y=y + 5, class_="end")]
         )
 
     def path(self, points: Iterable[tuple[float, float]], class_: str) -> Html:

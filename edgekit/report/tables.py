@@ -68,7 +68,7 @@ def table(
     foot = tag("tfoot", _row([Cell(c) if isinstance(c, str) else c for c in last]) if last else "")
     whole = tag(
         "table",
-        tag("caption", caption),
+        tag("caption", tag("span", caption)),
         head,
         body,
         foot if last else "",

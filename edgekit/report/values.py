@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgekit.core.errors import InputError
 from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy, Predicted
 from edgekit.core.limits import Limits
 
@@ -88,7 +89,7 @@ class FrontPoint:
             without one.
 
     Raises:
-        ValueError: a predicted point that says it was chosen.
+        InputError: a predicted point that says it was chosen.
     """
 
     name: str
@@ -102,7 +103,7 @@ class FrontPoint:
 
     def __post_init__(self) -> None:
         if self.chosen and self.kind != "measured":
-            raise ValueError(
+            raise InputError(
                 f"only a measured point can be chosen, {self.name!r} is {self.kind}; measure it"
             )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from edgekit.report.blocks import block_table
 from edgekit.report.sections import (
     Section,
     artifact,
-    block_table,
     data_section,
     device_section,
     files_section,
