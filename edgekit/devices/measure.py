@@ -89,15 +89,14 @@ def measure_models(
     Args:
         models: what to time, by name; not empty. All are held in memory at once.
         target: this machine and the thread count.
-        n_passes: blocks per model; more are taken when the whole session would be shorter than 2
-            s.
+        n_passes: blocks per model; more when the whole session would be shorter than 2 s.
         block_s: length of a block in seconds.
         seed: of inputs, order and resampling.
         max_relative_interval: widest half-width of the 95 % interval of p50 that is accepted,
             relative to p50.
         progress: called with (blocks done, blocks in all); the total grows when blocks are taken
             again.
-        raw: if given, every block is appended to it, marked ones too.
+        raw: if given, every block is appended to it, marked ones too, even if TooNoisy follows.
 
     Raises:
         InputError: no model, or one that cannot be loaded.
@@ -113,6 +112,22 @@ def measure_models(
     before = CpuTimes.now()
     n_warmup = {item.name: warm_up(item) for item in items}
     n_blocks = max(n_passes, math.ceil(MIN_SESSION_S / (len(items) * block_s)))
+    blocks = _take_blocks(items, reference, n_blocks, seed, max_relative_interval, progress)
+    if raw is not None:
+        raw.extend(blocks)
+    steal = CpuTimes.now().steal_share_since(before)
+    return _figures(blocks, target, n_warmup, steal, max_relative_interval, seed)
+
+
+def _take_blocks(
+    items: Sequence[Item],
+    reference: ReferenceKernels,
+    n_blocks: int,
+    seed: int,
+    max_relative_interval: float,
+    progress: Progress | None,
+) -> list[RawBlock]:
+    """All blocks of a session, marked, after at most three rounds of taking some again."""
     blocks = mark_blocks(
         interleave(items, reference, n_passes=n_blocks, seed=seed, progress=progress)
     )
@@ -132,10 +147,7 @@ def measure_models(
             progress=_continued(progress, len(blocks)),
         )
         blocks = mark_blocks([*blocks, *more])
-    if raw is not None:
-        raw.extend(blocks)
-    steal = CpuTimes.now().steal_share_since(before)
-    return _figures(blocks, target, n_warmup, steal, max_relative_interval, seed)
+    return blocks
 
 
 def compare_models(
