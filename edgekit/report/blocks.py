@@ -83,5 +83,5 @@ def _row(block: BlockRow, unit: Unit, share: Cell) -> list[Cell | str]:
         share,
         number(block.predicted_s, unit, kind="predicted"),
         block.provider.removesuffix("ExecutionProvider") or "none",
-        Cell(block.note, class_="wide" if block.note else ""),
+        Cell(block.note, class_="note" if block.note else ""),
     ]
