@@ -142,7 +142,7 @@ def _check_logits(model: ModelProto) -> None:
 
 
 def _simplify(model: ModelProto) -> None:
-    """Rewrite means and reshapes to the operators that have int8 kernels, in place."""
+    """Write operators in the form that has int8 kernels and that profiles know, in place."""
     graph = model.graph
     shapes = {
         value.name: _dims(value) for value in (*graph.input, *graph.value_info, *graph.output)
@@ -156,6 +156,8 @@ def _simplify(model: ModelProto) -> None:
                 _become(node, "GlobalAveragePool")
         elif node.op_type == "Reshape" and len(after) == 2 and before[:1] == after[:1]:
             _become(node, "Flatten")
+        elif node.op_type == "Conv":
+            _leave_out_dilations_of_one(node)
 
 
 def _are_image_axes(axes: NDArray[np.generic]) -> bool:
@@ -165,6 +167,13 @@ def _are_image_axes(axes: NDArray[np.generic]) -> bool:
 def _become(node: NodeProto, operator: str) -> None:
     node.op_type = operator
     del node.input[1:], node.attribute[:]
+
+
+def _leave_out_dilations_of_one(node: NodeProto) -> None:
+    """The default is not written, as in ``GraphBuilder``: equal kernels must compare equal."""
+    kept = [a for a in node.attribute if a.name != "dilations" or set(a.ints) != {1}]
+    del node.attribute[:]
+    node.attribute.extend(kept)
 
 
 def _dims(value: ValueInfoProto) -> tuple[Dim, ...]:
