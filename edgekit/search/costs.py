@@ -1,5 +1,4 @@
-"""The cost table of a space: every block in every context, priced once; a candidate is then a
-gather and a sum.
+"""The cost table of a space: every block in every context priced once, then gather and sum.
 
 A block's kernels depend on its operation, its own precision and the precision of its neighbours
 (the runtime inserts conversions at a border, and no longer fuses a residual sum there). A context
@@ -31,7 +30,10 @@ from edgekit.search.spaces.mbconv import SKIP, MBConvSpace
 Genes = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Context = tuple[int, int, int, int, int]
-"""(block, operation, precision before, own, after); block 0 is the stem, the last one the head; precisions 0 or 1."""
+"""(block, operation, precision before, own, after).
+
+Block 0 is the stem, the last one the head; precisions are 0 for fp32 and 1 for int8.
+"""
 
 _DE_BRUIJN = (0, 0, 0, 1, 0, 1, 1, 1)
 _N_CONTEXTS = 8
@@ -58,7 +60,15 @@ class BlockKernels:
 
 
 def lower_blocks(space: MBConvSpace, *, n_threads: int, progress: Progress) -> BlockKernels:
-    """Ask the runtime for the kernels of every block in every context: 8 rotations x 6 operations networks."""
+    """Ask the runtime for the kernels of every block in every context.
+
+    Lowers 48 networks: 8 rotations of the precisions times 6 operations.
+
+    Args:
+        space: the space.
+        n_threads: threads of the runtime's sessions, at least 1.
+        progress: where the bar is drawn.
+    """
     kernels: dict[Context, tuple[Kernel, ...]] = {}
     sizes: dict[Context, int] = {}
     n_blocks = space.n_positions + 2

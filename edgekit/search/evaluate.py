@@ -1,4 +1,4 @@
-"""Measuring one candidate: accuracy of the inherited weights with int8 simulated, latency and size in the runtime."""
+"""Measuring one candidate: its accuracy with int8 simulated, latency and size in the runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A candidate as an ONNX network, written directly: fast enough to be made for every candidate that is measured."""
+"""A candidate as an ONNX network, written directly: fast enough for every measured candidate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One network of the ``mbconv`` space as a plain module: what is fine-tuned, simulated in int8 and exported."""
+"""One network of ``mbconv`` as a plain module: fine-tuned, simulated in int8 and exported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from edgekit.training.layers import ConvUnit
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise kxk, project 1x1, and the identity where shapes allow (Sandler et al. 2018)."""
+    """Expand 1x1, depthwise kxk, project 1x1, and the identity where shapes allow.
+
+    Source: Sandler et al. 2018 (MobileNetV2, arXiv 1801.04381), table 1.
+
+    Args:
+        in_width: input channels.
+        mid_width: channels after the expansion.
+        out_width: output channels.
+        kernel: side of the depthwise kernel, odd.
+        stride: of the depthwise convolution, 1 or 2.
+    """
 
     def __init__(
         self, in_width: int, mid_width: int, out_width: int, kernel: int, stride: int

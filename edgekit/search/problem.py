@@ -59,11 +59,18 @@ class SearchProblem:
     seed: int
 
     def rng(self, n_done: int) -> np.random.Generator:
-        """Randomness after ``n_done`` evaluations: the same for a resumed search as for one in a row."""
+        """Randomness after ``n_done`` evaluations, whether or not the search was resumed."""
         return np.random.default_rng((self.seed, n_done))
 
     def margins(self, genes: Genes) -> NDArray[np.float64]:
-        """``(n, 2)``: how far predicted latency and size are above the limits, relative to them; <= 0 is inside."""
+        """How far predicted latency and size are above the limits, relative to them.
+
+        Args:
+            genes: canonical genes ``(n, genes)``.
+
+        Returns:
+            ``(n, 2)`` float64, latency first; 0 and below is inside, -1 where there is no limit.
+        """
         latency, size = (
             self.table.latencies_s(self.space, genes),
             self.table.sizes_bytes(self.space, genes),
@@ -83,7 +90,16 @@ class Strategy(Protocol):
     """
 
     def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
-        """The next candidates, none of them in the history, at most ``problem.population``; empty when done."""
+        """The next candidates to measure.
+
+        Args:
+            problem: the search.
+            history: everything measured so far, in order.
+
+        Returns:
+            At most ``problem.population`` distinct candidates with canonical genes, none of them
+            in the history; empty when there is nothing left to ask for.
+        """
         ...
 
 
@@ -102,7 +118,7 @@ def fresh(genes: Genes, history: Sequence[Evaluated], n: int) -> list[Candidate]
 
 
 def front(entries: Sequence[Evaluated]) -> list[Evaluated]:
-    """Measured entries that no other beats in accuracy, p50 latency and size at once, fastest first."""
+    """Measured entries that no other beats in top-1, p50 latency and size, fastest first."""
 
     def figures(entry: Evaluated) -> tuple[float, float, float]:
         return (-entry.accuracy.top1, entry.latency.p50_s, float(entry.size_bytes))

@@ -113,7 +113,8 @@ def write_settings(folder: Path, settings: RunSettings, provenance: dict[str, ob
     if path.is_file():
         if read_settings(folder) != settings:
             raise InputError(
-                f"a run keeps its settings, {folder} holds a run with others; choose another folder or resume that one"
+                f"a run keeps its settings, {folder} holds a run with others; choose another "
+                "folder or resume that one"
             )
         return
     write_json(path, _KIND, _SCHEMA, {"settings": settings.to_json(), "provenance": provenance})
@@ -251,7 +252,7 @@ def execute(
 def cost_table(
     folder: Path, settings: RunSettings, predictor: KernelPredictor, *, progress: Progress
 ) -> CostTable:
-    """The table of a run: compiled from the predictor, corrected by random networks measured once and kept."""
+    """The table of a run, corrected by random networks that are measured once and kept."""
     space, target = MBConvSpace(settings.space), Target(settings.target)
     blocks = lower_blocks(space, n_threads=target.n_threads, progress=progress)
     networks = load_table_networks(folder)

@@ -1,4 +1,4 @@
-"""The run folder: what was asked for, and every measured candidate as an Optuna trial in SQLite."""
+"""The run folder's memory: every measured candidate as an Optuna trial in SQLite."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ class Trials:
     def _entry(self, trial: FrozenTrial) -> Evaluated:
         if set(trial.params) != set(self._distributions):
             raise InputError(
-                f"the trials of a run have the genes of its space, trial {trial.number} has {sorted(trial.params)}"
+                f"the trials of a run have the genes of its space, trial {trial.number} has "
+                f"{sorted(trial.params)}; choose the folder of the right run"
             )
         genes = tuple(int(trial.params[name]) for name in self._distributions)
         accuracy = MeasuredAccuracy(**trial.user_attrs["accuracy"])
@@ -89,8 +90,8 @@ def measured_from_json(document: dict[str, object]) -> Measured:
     """Inverse of ``dataclasses.asdict`` for ``Measured``."""
     fields = dict(document)
     conditions = Conditions(**fields.pop("conditions"))  # type: ignore[arg-type]
-    low, high = fields.pop("interval_s")  # type: ignore[misc]
-    return Measured(interval_s=(low, high), conditions=conditions, **fields)  # type: ignore[arg-type]
+    interval_s: tuple[float, float] = tuple(fields.pop("interval_s"))  # type: ignore[arg-type, assignment]
+    return Measured(interval_s=interval_s, conditions=conditions, **fields)  # type: ignore[arg-type]
 
 
 def save_table_networks(folder: Path, entries: Sequence[tuple[Candidate, Measured]]) -> None:

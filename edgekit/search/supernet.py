@@ -45,7 +45,7 @@ class SuperBlock(nn.Module):
         return x + y if full.residual else y
 
     def weights_of(self, operation: Operation) -> dict[str, torch.Tensor]:
-        """State of the plain ``InvertedResidual`` this block is under ``operation``: really smaller tensors."""
+        """State of the plain ``InvertedResidual`` this block is under ``operation``, copied."""
         kernel, expansion = operation
         mid = self.in_width * expansion
         state = {}
@@ -90,7 +90,7 @@ class Supernet(nn.Module):
         _start_residuals_small(self)
 
     def forward(self, x: torch.Tensor, candidate: Candidate) -> torch.Tensor:
-        """Logits ``(batch, n_classes)`` of one candidate; precision genes are ignored (training is fp32)."""
+        """Logits ``(batch, n_classes)`` of one candidate in fp32; precision genes are ignored."""
         x = self.stem(x)
         for block in self.space.decode(candidate).active():
             assert block.operation is not None
@@ -146,12 +146,12 @@ def sandwich_objective(
     def objective(x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> float:
         logits = net(x, largest)
         loss = cross_entropy(logits, y, smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         drawn = [random_architecture(space, rng) for _ in range(n_random)]
         if drawn and rng.random() < 0.25:
             drawn[0] = smallest
         for candidate in drawn:
-            distillation(net(x, candidate), logits).backward()  # type: ignore[no-untyped-call]
+            distillation(net(x, candidate), logits).backward()
         return float(loss.detach())
 
     return objective

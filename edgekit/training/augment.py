@@ -29,9 +29,10 @@ def augment(
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
     rows = rng.integers(0, 2 * pad + 1, n)[:, None, None] + np.arange(height)[None, :, None]
     cols = rng.integers(0, 2 * pad + 1, n)[:, None, None] + np.arange(width)[None, None, :]
-    flipped = (rng.random(n) < 0.5)[:, None, None] & mirror
+    flipped = np.logical_and(rng.random(n) < 0.5, mirror)[:, None, None]
     cols = np.where(flipped, cols[..., ::-1], cols)
-    return padded[np.arange(n)[:, None, None], rows, cols]
+    result: NDArray[np.uint8] = padded[np.arange(n)[:, None, None], rows, cols]
+    return result
 
 
 def to_tensor(images: NDArray[np.uint8], preprocessing: Preprocessing) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The layer that training, quantisation and export agree on: a convolution with its norm and activation."""
+"""The layer that training, quantisation and export agree on: convolution, norm, activation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 class ConvUnit(nn.Sequential):
-    """Convolution with same padding, batch norm and, if asked, ReLU6: one int8 kernel once it is
-    quantised.
+    """Convolution with same padding, batch norm and, if asked, ReLU6.
+
+    One int8 kernel once it is quantised.
 
     Args:
         in_width: input channels.
@@ -49,10 +50,12 @@ class ConvUnit(nn.Sequential):
         if not isinstance(norm, nn.BatchNorm2d):
             return
         assert isinstance(conv, nn.Conv2d)
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        mean, variance = norm.running_mean, norm.running_var
         conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )  # fmt: skip
+            conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
+        )
         self._modules["bn"] = nn.Identity()
 
 

@@ -1,4 +1,4 @@
-"""The training loop: SGD with cosine decay, weight averaging, checkpoints, and a resume that changes nothing."""
+"""The training loop: SGD, cosine decay, averaged weights, and a resume that changes nothing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,15 @@ class TrainRecipe:
 
 
 def learning_rate_at(recipe: TrainRecipe, step: int, n_steps: int) -> float:
-    """Linear warm-up, then cosine to zero (Loshchilov & Hutter 2017, arXiv 1608.03983, without restarts)."""
+    """Learning rate of a step: linear warm-up, then cosine to zero.
+
+    Loshchilov & Hutter 2017 (arXiv 1608.03983, equation 5), without restarts.
+
+    Args:
+        recipe: the peak.
+        step: from 0.
+        n_steps: steps of the whole training.
+    """
     n_warmup = max(1, n_steps // 20)
     if step < n_warmup:
         return recipe.learning_rate * (step + 1) / n_warmup
@@ -99,7 +107,14 @@ def three_quarters(x: torch.Tensor) -> torch.Tensor:
 
 
 class Averaged:
-    """Exponential moving average of a model's parameters, with a warm-up so that early steps do not dominate."""
+    """Exponential moving average of a model's parameters.
+
+    The decay rises with the steps, so that the first weights do not dominate.
+
+    Args:
+        model: whose parameters are averaged.
+        decay: highest decay per step, 0..1.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -207,7 +222,8 @@ def _restore(
     saved = load_checkpoint(path)
     if saved.recipe != recipe.text:
         raise InputError(
-            f"a training resumes with the recipe it began with, {path} has {saved.recipe}; start a new run folder"
+            f"a training resumes with the recipe it began with, {path} has {saved.recipe}; "
+            "start a new run folder"
         )
     model.load_state_dict(saved.group("model"))
     average.shadow = saved.group("ema")

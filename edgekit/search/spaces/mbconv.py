@@ -77,10 +77,10 @@ class MBConvRecipe:
 
     @classmethod
     def for_task(cls, resolution: int, n_classes: int) -> MBConvRecipe:
-        """The recipe edgekit takes by itself: small stages up to 64 px, the paper's depths above."""
+        """The recipe edgekit takes by itself: small up to 64 px, the paper's depths above."""
         if resolution <= 64:
-            stages = (Stage(32, 2, 2), Stage(64, 3, 2), Stage(96, 2, 2))
-            return cls(resolution, n_classes, 16, 1 if resolution <= 40 else 2, 16, stages, 256)
+            small = (Stage(32, 2, 2), Stage(64, 3, 2), Stage(96, 2, 2))
+            return cls(resolution, n_classes, 16, 1 if resolution <= 40 else 2, 16, small, 256)
         widths, depths, strides = (
             (32, 48, 80, 96, 192, 320),
             (4, 4, 4, 4, 4, 1),
@@ -223,7 +223,7 @@ class MBConvSpace:
         return Architecture(stem, tuple(blocks), head)
 
     def uniform(self, operation: int, precision: Precision) -> Candidate:
-        """The candidate with one operation and one precision everywhere; ``SKIP`` skips only where allowed."""
+        """One operation and one precision everywhere; ``SKIP`` skips where allowed, else is 0."""
         operations = [operation if operation < SKIP or p.may_skip else 0 for p in self.positions]
         genes = np.array([operations + [PRECISIONS.index(precision)] * (self.n_positions + 2)])
         return Candidate(tuple(int(g) for g in self.canonical(genes)[0]))
@@ -237,10 +237,16 @@ class MBConvSpace:
         return self.uniform(SKIP, precision)
 
     def features(self, genes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """One-hot features ``(n, columns)`` of canonical genes; columns come from the space, not
-        from the data.
+        """One-hot features of canonical genes.
 
-        The precision of a skipped block is masked: it adds neither of its two columns.
+        Columns come from the space, not from the data. The precision of a skipped block is masked:
+        it adds neither of its two columns.
+
+        Args:
+            genes: ``(n, genes)`` int64.
+
+        Returns:
+            ``(n, sum of n_choices)`` float32, 0 or 1.
         """
         n_op, columns = self.n_positions, []
         for index, n_options in enumerate(self.n_choices):

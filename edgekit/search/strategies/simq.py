@@ -52,7 +52,12 @@ class SimQStrategy:
     def _evolve(
         self, problem: SearchProblem, score: AccuracyModel
     ) -> tuple[Genes, NDArray[np.float64]]:
-        """NSGA-II (Deb et al. 2002) on predicted error and latency; returns every candidate it saw inside the limits."""
+        """NSGA-II (Deb et al. 2002) on predicted error and latency.
+
+        Returns:
+            Every distinct candidate it saw inside the limits, ``(n, genes)``, and their objectives
+            ``(n, 2)``: predicted error, 0..1 or a little beyond, and latency in seconds.
+        """
         from pymoo.algorithms.moo.nsga2 import NSGA2
         from pymoo.core.problem import Problem
         from pymoo.operators.crossover.sbx import SBX
