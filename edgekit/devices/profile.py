@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,6 +25,7 @@ from edgekit.core.errors import InputError
 from edgekit.core.files import read_json, write_bytes_atomic, write_json
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
+from edgekit.devices.estimators import slowdown
 from edgekit.devices.fitting import fit_predictor
 from edgekit.devices.interleave import N_DISCARDED, RawBlock
 from edgekit.devices.plan import Plan, PlannedNetwork, full_plan, quick_plan
@@ -56,6 +58,7 @@ class Provenance:
         n_runs: kept runs without and with profiling.
         load_1min: load average at the end; nan where unknown.
         steal_share: share of CPU time stolen by the hypervisor; nan where unknown.
+        reference_ratio: reference kernels, slowest block over fastest block, at least 1.
         duration_s: of the whole profiling, in seconds.
         measured_at: UTC time, ISO 8601.
         revision: git revision of edgekit, empty where it does not lie in a repository.
@@ -72,6 +75,7 @@ class Provenance:
     n_runs: int
     load_1min: float
     steal_share: float
+    reference_ratio: float
     duration_s: float
     measured_at: str
     revision: str
@@ -207,6 +211,7 @@ def profile_device(
     )
     fitted, held_out = _parted(samples, plan.networks)
     predictor = fit_predictor(fitted, seed=seed)
+    slow = slowdown(np.array([block.reference_s for block in blocks]))
     provenance = Provenance(
         plan=kind,
         seed=seed,
@@ -218,6 +223,7 @@ def profile_device(
         n_runs=sum(block.durations_s.size for block in blocks),
         load_1min=load_1min(),
         steal_share=CpuTimes.now().steal_share_since(before),
+        reference_ratio=float(slow.max() / slow.min()),
         duration_s=(datetime.now(UTC) - started).total_seconds(),
         measured_at=started.isoformat(timespec="seconds"),
         revision=_revision(),

@@ -35,6 +35,23 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedNetwork:
+    """One held-out network: what was predicted and what was measured.
+
+    Attributes:
+        name: of the network.
+        family: it belongs to.
+        predicted_s: predicted latency, in seconds.
+        label_s: measured label, in seconds.
+    """
+
+    name: str
+    family: str
+    predicted_s: float
+    label_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """Error of a predictor on networks whose families were not in its fit.
 
@@ -50,6 +67,7 @@ class Validation:
         node_times: with the true time of every kernel in place of the predicted one: what a
             perfect kernel model would reach.
         unknown_ops: operators of these networks that had no fit.
+        networks: every one of them.
     """
 
     families: tuple[str, ...]
@@ -61,6 +79,7 @@ class Validation:
     floor: Accuracy
     node_times: Accuracy
     unknown_ops: tuple[str, ...]
+    networks: tuple[JudgedNetwork, ...]
 
 
 def accuracy_of(estimate_s: Array, truth_s: Array) -> Accuracy:
@@ -114,4 +133,8 @@ def validate(predictor: KernelPredictor, samples: Sequence[NetworkSample]) -> Va
         floor=accuracy_of(halves[:, 0], halves[:, 1]),
         node_times=accuracy_of(true_s, labels_s),
         unknown_ops=tuple(sorted({op for p in predicted for op in p.unknown_ops})),
+        networks=tuple(
+            JudgedNetwork(sample.name, sample.family, prediction.latency_s, sample.label_s)
+            for sample, prediction in zip(samples, predicted, strict=True)
+        ),
     )

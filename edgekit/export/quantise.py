@@ -12,8 +12,8 @@ from onnx import ModelProto, TensorProto, helper
 from edgekit.core.errors import InputError
 from edgekit.devices.qdq import insert_qdq, tensors_to_calibrate
 from edgekit.devices.session import open_session
-from edgekit.export.onnx_model import INPUT, nodes_by_block
-from edgekit.export.run import batch_size_of
+from edgekit.export.onnx_model import nodes_by_block
+from edgekit.export.run import batch_size_of, run_batch
 
 _EXTREMES = ("ReduceMin", "ReduceMax")
 Ranges = dict[str, tuple[float, float]]
@@ -80,12 +80,8 @@ def calibrate(
         return {}
     session = open_session(_with_extremes(model, tensors), n_threads=n_threads)
     step = batch_size_of(session)
-    found = np.stack(
-        [
-            np.array(session.run(None, {INPUT: images[start : start + step]})).reshape(-1, 2)
-            for start in range(0, len(images), step)
-        ]
-    )
+    batches = (images[start : start + step] for start in range(0, len(images), step))
+    found = np.stack([np.reshape(run_batch(session, batch), (-1, 2)) for batch in batches])
     lowest, highest = found[:, :, 0].min(axis=0), found[:, :, 1].max(axis=0)
     return {
         tensor: (float(low), float(high))

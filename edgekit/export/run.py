@@ -35,7 +35,7 @@ def logits_of(
     """
     session = open_session(model, n_threads=n_threads)
     step = batch_size_of(session)
-    parts = [_run(session, images[i : i + step]) for i in range(0, len(images), step)]
+    parts = [run_batch(session, images[i : i + step])[0] for i in range(0, len(images), step)]
     return np.concatenate(parts)
 
 
@@ -68,7 +68,7 @@ def measure_accuracy(
     step, n_correct = batch_size_of(session), 0
     for start in range(0, len(split), step):
         part = slice(start, start + step)
-        logits = _run(session, preprocessing.apply(split.images[part]))
+        (logits,) = run_batch(session, preprocessing.apply(split.images[part]))
         if split.labels[part].max() >= logits.shape[1]:
             raise InputError(
                 f"the network knows {logits.shape[1]} classes, the {name} split has a label "
@@ -86,12 +86,19 @@ def batch_size_of(session: ort.InferenceSession) -> int:
     return batch if isinstance(batch, int) else max(1, _BATCH_VALUES // int(np.prod(rest)))
 
 
-def _run(session: ort.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def run_batch(
+    session: ort.InferenceSession, images: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    """All outputs of a session for one batch.
+
+    Raises:
+        InputError: images of a size that the network does not take.
+    """
     (node,) = session.get_inputs()
     if images.shape[1:] != tuple(node.shape[1:]):
         raise InputError(
             f"the network takes images {tuple(node.shape[1:])}, got {images.shape[1:]}; "
             "apply its own preprocessing"
         )
-    result: NDArray[np.float32] = session.run(None, {node.name: images})[0]
-    return result
+    outputs: list[NDArray[np.float32]] = session.run(None, {node.name: images})
+    return outputs

@@ -114,6 +114,16 @@ class CostTable:
         """File size of each row of canonical genes, in bytes ``(n,)``."""
         return _gather(self.size_bytes, _codes(space, genes))
 
+    def block_latencies_s(self, space: MBConvSpace, candidate: Candidate) -> dict[str, float]:
+        """Latency of each active block of a candidate, by name, in seconds; they add up to its own."""
+        codes = _codes(space, np.array([candidate.genes]))[:, 0]
+        names = _block_names(space)
+        return {
+            name: float(row[code])
+            for name, row, code in zip(names, self.latency_s, codes, strict=True)
+            if code >= 0
+        }
+
     def predicted(self, space: MBConvSpace, candidate: Candidate) -> Predicted:
         """One candidate's latency with its 90 % interval."""
         latency = float(self.latencies_s(space, np.array([candidate.genes]))[0])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.search.spaces.mbconv import MBConvSpace
@@ -49,7 +50,13 @@ def train_supernet(
     assert isinstance(net, Supernet)
     done = folder / WEIGHTS
     if done.is_file():
-        net.load_state_dict(load_weights(done))
+        try:
+            net.load_state_dict(load_weights(done))
+        except RuntimeError as error:
+            raise InputError(
+                f"a supernet must have the shapes of its space, {done} has others: take one of "
+                f"the same data and resolution ({str(error).splitlines()[0]})"
+            ) from error
         return net
     half = replace(recipe, n_epochs=recipe.n_epochs / 2)
     together = replace(half, learning_rate=recipe.learning_rate / 2, seed=recipe.seed + 1)
@@ -58,7 +65,7 @@ def train_supernet(
         label = f"supernet: {name}"
         checkpoint = folder / f"supernet-{name}.safetensors"
         train(net, objective, task, phase, progress=progress, label=label, checkpoint=checkpoint)
-    save_weights(done, net.state_dict(), {"space": space.recipe.to_json()})
+    save_weights(done, net.state_dict(), recipe.text)
     for name in ("largest", "sandwich"):
         (folder / f"supernet-{name}.safetensors").unlink()
     return net

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,23 +47,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         InputError: not a readable checkpoint.
     """
+    tensors, meta = _read(path)
     try:
-        with safe_open(str(path), framework="pt") as file:
-            meta = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return Checkpoint(int(meta["step"]), meta["recipe"], tensors)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError) as error:
         raise InputError(
-            f"a checkpoint must be a whole safetensors file, {path} is not: {error}"
+            f"a checkpoint names its step and its recipe, {path} does not: {error}; delete it"
         ) from error
 
 
-def save_weights(
-    path: Path, state: Mapping[str, torch.Tensor], meta: Mapping[str, object]
-) -> None:
-    """Write named tensors with JSON-able metadata."""
-    text = {key: json.dumps(value) for key, value in meta.items()}
-    write_bytes_atomic(path, save({k: v.detach().contiguous() for k, v in state.items()}, text))
+def save_weights(path: Path, state: Mapping[str, torch.Tensor], recipe: str) -> None:
+    """Write named tensors and the text of the recipe they were trained with."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
+    write_bytes_atomic(path, save(tensors, {"recipe": recipe}))
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -73,10 +68,24 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         InputError: missing or not a safetensors file.
     """
+    return _read(path)[0]
+
+
+def recipe_of(path: Path) -> str:
+    """Text of the recipe that weights or a checkpoint were trained with; empty if not recorded.
+
+    Raises:
+        InputError: missing or not a safetensors file.
+    """
+    return _read(path)[1].get("recipe", "")
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            return tensors, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"weights must be a whole safetensors file, {path} is not: {error}"
+            f"weights must be a whole safetensors file, {path} is not: {error}; make it again"
         ) from error

@@ -1,5 +1,4 @@
-"""Int8 simulated in torch: the scales, zero points and rounding the exported QDQ network will
-have.
+"""Int8 simulated in torch, with the scales and rounding of the exported QDQ network.
 
     block input --> fake-quantise --> unit --> fake-quantise --> unit --> ... --> sum -->
     fake-quantise --> next block
@@ -87,17 +86,23 @@ def uint8_scale(low: float, high: float) -> tuple[float, int]:
     return scale, min(255, max(0, round(-low / scale)))
 
 
-def weight_scales(weight: torch.Tensor) -> torch.Tensor:
-    """Symmetric int8 scales ``(out,)`` of a weight ``(out, ...)``: ``max |w| / 127``, 1 for a channel of zeros."""
-    scales = weight.detach().flatten(1).abs().amax(1) / 127
+def weight_scales(weight: torch.Tensor, bias: torch.Tensor, input_scale: float) -> torch.Tensor:
+    """Symmetric int8 scales of a layer, one per output channel: ``max |w| / 127``.
+
+    A channel whose weights are so near 0 that its bias would leave int32 gets the smallest scale
+    that holds it; a channel of zeros gets 1.
+
+    Args:
+        weight: ``(out, ...)`` float32.
+        bias: ``(out,)`` float32.
+        input_scale: scale of the uint8 input.
+
+    Returns:
+        ``(out,)`` float32, above 0.
+    """
+    scales = weight.flatten(1).abs().amax(1) / 127
+    scales = torch.maximum(scales, bias.abs() / (2.0**30 * input_scale))
     return torch.where(scales > 0, scales, torch.ones_like(scales))
-
-
-def rounded_weight(weight: torch.Tensor) -> torch.Tensor:
-    """Weight ``(out, ...)`` rounded to int8 with one symmetric scale per output channel, as float32."""
-    scales = weight_scales(weight)
-    zeros = torch.zeros(len(scales), dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -127, 127)
 
 
 @contextmanager
@@ -117,11 +122,12 @@ def _rounded_weights(blocks: Mapping[str, nn.Module], ranges: Ranges) -> Iterato
 def _rounded_layer(layer: nn.Conv2d | nn.Linear, input_scale: float) -> Iterator[None]:
     weight, bias = layer.weight, layer.bias
     assert bias is not None
-    bias_scale = weight_scales(weight) * input_scale
-    layer.weight = nn.Parameter(rounded_weight(weight.detach()), requires_grad=False)
-    layer.bias = nn.Parameter(
-        (bias.detach() / bias_scale).round() * bias_scale, requires_grad=False
-    )
+    scales = weight_scales(weight.detach(), bias.detach(), input_scale)
+    zeros = torch.zeros(len(scales), dtype=torch.int32)
+    rounded = torch.fake_quantize_per_channel_affine(weight.detach(), scales, zeros, 0, -127, 127)
+    step = scales * input_scale
+    layer.weight = nn.Parameter(rounded, requires_grad=False)
+    layer.bias = nn.Parameter((bias.detach() / step).round() * step, requires_grad=False)
     try:
         yield
     finally:
@@ -130,7 +136,7 @@ def _rounded_layer(layer: nn.Conv2d | nn.Linear, input_scale: float) -> Iterator
 
 @contextmanager
 def _visited(net: nn.Module, blocks: Mapping[str, nn.Module], visit: _Visit) -> Iterator[None]:
-    """Call ``visit`` on every tensor between kernels of the blocks, and go on with what it returns."""
+    """Pass every tensor between kernels of the blocks through ``visit``."""
     with ExitStack() as stack:
         for name, block in blocks.items():
             handle = block.register_forward_pre_hook(_before(f"{name}.in", visit))

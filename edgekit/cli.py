@@ -1,0 +1,416 @@
+"""The command line: one short function per verb; what it does is in ``edgekit.workflow``.
+
+Nothing heavy is imported before a verb runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from edgekit.core.errors import EdgekitError, InputError
+from edgekit.core.limits import Limits
+from edgekit.core.progress import Progress
+from edgekit.core.target import Target
+from edgekit.core.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from edgekit.export.verify import Proof
+    from edgekit.search.run import Run
+    from edgekit.workflow import Effort
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+# Typer exports what a parser raises only through its most special case.
+_UsageError = typer.BadParameter.__bases__[0]
+
+SpaceName = Annotated[str, typer.Argument(help="Search space: mbconv.")]
+DataText = Annotated[
+    str, typer.Option("--data", help="digits, a folder of class folders, or parquet.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder the result is written to.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Less of everything, to see the whole line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
+MaxLatency = Annotated[
+    str | None, typer.Option("--max-latency", help="Limit on one run, such as 15ms.")
+]
+MaxSize = Annotated[
+    str | None, typer.Option("--max-size", help="Limit on the model file, such as 4MB.")
+]
+Quantile = Annotated[
+    str, typer.Option("--quantile", help="Which latency the limit is on: p50, p90 or p99.")
+]
+TargetText = Annotated[str, typer.Option("--target", help="local or local?threads=N.")]
+StrategyName = Annotated[str, typer.Option("--strategy", help="simq or random.")]
+Resolution = Annotated[
+    int | None, typer.Option("--resolution", help="Side of the images in pixels, 32 to 224.")
+]
+Evaluations = Annotated[
+    int | None, typer.Option("--evaluations", min=1, help="Candidates to measure.")
+]
+Epochs = Annotated[
+    float | None, typer.Option("--epochs", min=0, help="Epochs the supernet is trained.")
+]
+FinetuneEpochs = Annotated[
+    float | None,
+    typer.Option("--finetune-epochs", min=0, help="Epochs the chosen network is trained; 0: none."),
+]
+Supernet = Annotated[
+    Path | None,
+    typer.Option("--supernet", help="Run folder of the same space whose supernet is taken over."),
+]
+
+
+@app.callback()
+def _edgekit() -> None:
+    """The best network that fits the device, with measured proof."""
+
+
+@app.command()
+def profile(
+    target: Annotated[str, typer.Argument(help="local or local?threads=N.")],
+    out: Out = Path("build/profile"),
+    quick: Quick = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a device and fit its latency predictor."""
+    device = Target(target)
+    from edgekit.workflow import REPORT, profile_target
+
+    made = profile_target(device, out, quick=quick, seed=seed, progress=Progress(quiet=as_json))
+    accuracy = made.validation.accuracy
+    lines = {
+        "profile": str(out / "profile.json"),
+        "report": str(out / REPORT),
+        "device": made.facts.cpu_model,
+        "target": made.target_text,
+        "networks_measured": made.provenance.n_networks,
+        "held_out_networks": accuracy.n_networks,
+        "held_out_mape": accuracy.mape,
+        "held_out_within_10_percent": accuracy.within_10,
+        "held_out_kendall_tau": accuracy.tau,
+        "floor_mape": made.validation.floor.mape,
+    }
+    text = (
+        f"{made.facts.cpu_model}, {made.facts.n_threads} thread(s)\n"
+        f"{made.provenance.n_networks} networks measured in {made.provenance.duration_s:.0f} s; "
+        f"on {accuracy.n_networks} networks of other families the predictor is off by "
+        f"{accuracy.mape:.1%} (two measurements of the same differ by "
+        f"{made.validation.floor.mape:.1%})\n"
+        f"profile: {lines['profile']}\nreport:  {lines['report']}"
+    )
+    _print(as_json, lines, text)
+
+
+@app.command()
+def search(
+    space: SpaceName,
+    data: DataText,
+    profile: Annotated[Path, typer.Option("--profile", help="Folder of a device profile.")],
+    out: Out,
+    max_latency: MaxLatency = None,
+    max_size: MaxSize = None,
+    quantile: Quantile = "p50",
+    strategy: StrategyName = "simq",
+    resolution: Resolution = None,
+    evaluations: Evaluations = None,
+    epochs: Epochs = None,
+    supernet: Supernet = None,
+    quick: Quick = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a supernet and search it for networks inside the limits."""
+    limits = Limits.of(max_latency, max_size, quantile)
+    _check_inputs(space, data)
+    from edgekit.core.task import load_task
+    from edgekit.devices.profile import DeviceProfile
+    from edgekit.workflow import run_search
+    from edgekit.workflow import space as space_named
+
+    progress = Progress(quiet=as_json)
+    known = DeviceProfile.load(profile)
+    task = load_task(data, seed=seed, resolution=resolution, progress=progress)
+    side, n_classes = task.preprocessing.resolution, len(task.labels)
+    run = run_search(
+        space_named(space, resolution=side, n_classes=n_classes, narrow=quick),
+        task,
+        known,
+        out=out,
+        limits=limits,
+        strategy=strategy,
+        seed=seed,
+        effort=_effort(quick, len(task.train), evaluations, epochs, None),
+        data=data,
+        profile_folder=str(profile),
+        supernet=supernet,
+        progress=progress,
+    )
+    _print_run(run, as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: AsJson = False
+) -> None:
+    """Go on with a search that was interrupted."""
+    _need(run / "run.json", "a run folder")
+    from edgekit.workflow import resume_search
+
+    _print_run(resume_search(run, progress=Progress(quiet=as_json)), as_json)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Out,
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", help="Genes of a candidate; default: the best.")
+    ] = None,
+    max_latency: MaxLatency = None,
+    max_size: MaxSize = None,
+    quantile: Quantile = "p50",
+    finetune_epochs: FinetuneEpochs = None,
+    quick: Quick = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune the best candidate, export it and write a bundle."""
+    limits = Limits.of(max_latency, max_size, quantile)
+    _need(run / "run.json", "a run folder")
+    from edgekit.core.candidate import Candidate
+    from edgekit.search.run import read_settings
+    from edgekit.workflow import export_bundle, resume_search, task_of
+
+    progress = Progress(quiet=as_json)
+    task = task_of(read_settings(run), progress)
+    finished = resume_search(run, task, progress=progress)
+    bundle = export_bundle(
+        finished,
+        task,
+        out,
+        candidate=Candidate.parse(candidate) if candidate else None,
+        limits=limits if max_latency or max_size else None,
+        effort=_effort(quick, len(task.train), None, None, finetune_epochs),
+        progress=progress,
+    )
+    size = bundle.model_path.stat().st_size
+    genes = Candidate(bundle.manifest.provenance.genes).text
+    lines = {"bundle": str(bundle.folder), "candidate": genes, "size_bytes": size}
+    text = f"bundle: {out} ({format_size(size)}, candidate {genes})\nnot verified yet: edgekit verify {out}"
+    _print(as_json, lines, text)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    data: DataText,
+    target: TargetText = "local",
+    max_latency: MaxLatency = None,
+    max_size: MaxSize = None,
+    quantile: Quantile = "p50",
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write a page to this file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a bundle again: parity, accuracy, latency, size, placement."""
+    limits, device = Limits.of(max_latency, max_size, quantile), Target(target)
+    _check_data(data)
+    from edgekit.core.task import load_task
+    from edgekit.export.bundle import Bundle
+    from edgekit.workflow import verify_bundle, write_verify_report
+
+    progress = Progress(quiet=as_json)
+    opened = Bundle.open(bundle)
+    made = opened.manifest.provenance.task
+    side = opened.preprocessing.resolution
+    task = load_task(data, seed=made.seed, resolution=side, progress=progress)
+    asked = limits if max_latency or max_size else None
+    proof = verify_bundle(opened, device, task, limits=asked, progress=progress)
+    if report is not None:
+        write_verify_report(report, opened, proof, task, _command())
+    _print(as_json, _proof_lines(proof), _proof_text(proof))
+    proof.require()
+
+
+@app.command()
+def fit(
+    space: SpaceName,
+    data: DataText,
+    out: Out,
+    target: TargetText = "local",
+    max_latency: MaxLatency = None,
+    max_size: MaxSize = None,
+    quantile: Quantile = "p50",
+    strategy: StrategyName = "simq",
+    resolution: Resolution = None,
+    evaluations: Evaluations = None,
+    epochs: Epochs = None,
+    finetune_epochs: FinetuneEpochs = None,
+    profile: Annotated[
+        Path | None, typer.Option("--profile", help="Folder of a device profile; default: make one.")
+    ] = None,
+    supernet: Supernet = None,
+    quick: Quick = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Profile, search, export and verify: an artifact that was measured to keep the limits."""
+    limits, device = Limits.of(max_latency, max_size, quantile), Target(target)
+    _check_inputs(space, data)
+    from edgekit.core.task import load_task
+    from edgekit.workflow import REPORT
+    from edgekit.workflow import fit as fit_space
+
+    progress = Progress(quiet=as_json)
+    task = load_task(data, seed=seed, resolution=resolution, progress=progress)
+    fitted = fit_space(
+        task,
+        out,
+        limits=limits,
+        target=device,
+        space_name=space,
+        strategy=strategy,
+        seed=seed,
+        effort=_effort(quick, len(task.train), evaluations, epochs, finetune_epochs),
+        quick_profile=quick,
+        profile=profile,
+        supernet=supernet,
+        data=data,
+        command=_command(),
+        progress=progress,
+    )
+    places = {"artifact": str(fitted.bundle.model_path), "report": str(out / REPORT)}
+    genes = fitted.entry.candidate.text
+    notes = "".join(f"{block}: {note}\n" for block, note in fitted.notes.items())
+    text = (
+        f"{_proof_text(fitted.proof)}\n{notes}candidate: {genes}\n"
+        f"artifact: {places['artifact']}\nreport:   {places['report']}"
+    )
+    lines = {**places, "candidate": genes, **_proof_lines(fitted.proof), "notes": fitted.notes}
+    _print(as_json, lines, text)
+
+
+def main() -> NoReturn:
+    """Run a command; errors become one sentence on stderr (with --json an object) and an exit code."""
+    try:
+        app(standalone_mode=False)
+        sys.exit(0)
+    except EdgekitError as error:
+        _fail(type(error).__name__, str(error), error.exit_code)
+    except _UsageError as error:
+        _fail("InputError", f"{error.format_message()} Try --help.", InputError.exit_code)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Interrupted", "stopped; the same command, or edgekit resume, goes on", 130)
+
+
+def _fail(kind: str, message: str, exit_code: int) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": kind, "message": message, "exit_code": exit_code}))
+    print(f"edgekit: {message}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _check_inputs(space: str, data: str) -> None:
+    if space != "mbconv":
+        raise InputError(f"a search space is one of mbconv, got {space!r}")
+    _check_data(data)
+
+
+def _check_data(data: str) -> None:
+    if data != "digits" and not Path(data).expanduser().exists():
+        raise InputError(
+            f"--data is 'digits', a folder of class folders or parquet, {data!r} is not there"
+        )
+
+
+def _need(path: Path, what: str) -> None:
+    if not path.is_file():
+        raise InputError(f"{what} is needed, {path} is not there; check the path")
+
+
+def _effort(
+    quick: bool,
+    n_train: int,
+    evaluations: int | None,
+    epochs: float | None,
+    finetune_epochs: float | None,
+) -> Effort:
+    from dataclasses import replace
+
+    from edgekit.workflow import FULL, QUICK
+
+    effort = QUICK if quick else FULL
+    if evaluations is not None:
+        effort = replace(effort, n_evaluations=evaluations)
+    if epochs is not None:
+        effort = replace(effort, supernet_images=round(epochs * n_train))
+    if finetune_epochs is not None:
+        effort = replace(effort, finetune_images=round(finetune_epochs * n_train))
+    return effort
+
+
+def _print_run(run: Run, as_json: bool) -> None:
+    from edgekit.workflow import candidates_text
+
+    best = run.best()
+    text = (
+        f"{len(run.measured)} candidates measured, {len(run.front())} on the measured front\n"
+        f"best inside {run.settings.limits.describe()}: {best.accuracy.top1:.2%} on validation, "
+        f"p50 {format_duration(best.latency.p50_s)}, {format_size(best.size_bytes)} "
+        f"(supernet weights; export fine-tunes)\nrun: {run.folder}"
+    )
+    lines = {
+        "run": str(run.folder),
+        "best": candidates_text([best])[0],
+        "front": candidates_text(run.front()),
+        "n_measured": len(run.measured),
+    }
+    _print(as_json, lines, text)
+
+
+def _proof_lines(proof: Proof) -> dict[str, object]:
+    return {
+        "holds": proof.holds,
+        "failures": list(proof.failures),
+        "top1_test": proof.accuracy.top1,
+        "n_test_images": proof.accuracy.n_images,
+        "latency_p50_s": proof.latency.p50_s,
+        "latency_interval_s": list(proof.latency.interval_s),
+        "latency_p90_s": proof.latency.p90_s,
+        "size_bytes": proof.size_bytes,
+        "limits": proof.limits.describe(),
+    }
+
+
+def _proof_text(proof: Proof) -> str:
+    low, high = proof.accuracy.interval
+    shortest, longest = (format_duration(value) for value in proof.latency.interval_s)
+    verdict = "holds" if proof.holds else "does not hold: " + "; ".join(proof.failures)
+    return (
+        f"measured on {proof.target}: top-1 {proof.accuracy.top1:.2%} "
+        f"({low:.1%} to {high:.1%}) on {proof.accuracy.n_images} test images, "
+        f"p50 {format_duration(proof.latency.p50_s)} ({shortest} to {longest}), "
+        f"p90 {format_duration(proof.latency.p90_s)}, {format_size(proof.size_bytes)}\n"
+        f"{proof.limits.describe()}: {verdict}"
+    )
+
+
+def _command() -> str:
+    return shlex.join(["edgekit", *sys.argv[1:]])
+
+
+def _print(as_json: bool, lines: Mapping[str, object], text: str) -> None:
+    print(json.dumps(lines) if as_json else text)

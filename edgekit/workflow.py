@@ -1,0 +1,543 @@
+"""The stages as functions, and ``fit``, which is all of them: the only place where rooms meet.
+
+    profile_target --> run_search --> export_bundle --> verify_bundle
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.errors import InputError
+from edgekit.core.figures import Measured
+from edgekit.core.limits import Limits
+from edgekit.core.precision import Precision
+from edgekit.core.progress import Progress
+from edgekit.core.provenance import git_revision, utc_now, versions
+from edgekit.core.target import Target
+from edgekit.core.task import Task, load_task
+from edgekit.devices.measure import compare_models, measure_models
+from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
+from edgekit.export.bundle import Bundle, write_bundle
+from edgekit.export.manifest import Provenance, TaskRecord
+from edgekit.export.onnx_model import export_onnx
+from edgekit.export.parity import take_probe
+from edgekit.export.quantise import quantise_blocks
+from edgekit.export.verify import Proof, verify
+from edgekit.report.fitted import Attempted, Fitted, fit_report, profile_report, verify_report
+from edgekit.report.page import render_fit, render_profile, render_verify, write_report
+from edgekit.search.costs import CostTable
+from edgekit.search.evaluate import Evaluator
+from edgekit.search.finetuning import finetuned
+from edgekit.search.lowering import candidate_model, int8_blocks
+from edgekit.search.problem import Evaluated
+from edgekit.search.run import (
+    Run,
+    RunSettings,
+    cost_table,
+    execute,
+    infeasible,
+    read_settings,
+    write_settings,
+)
+from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
+from edgekit.search.store import Trials, load_table_networks, save_table_networks
+from edgekit.search.supernet_training import WEIGHTS
+from edgekit.training.loop import TrainRecipe
+from edgekit.training.simulate import blocks_of
+
+REPORT = "report.html"
+_N_PAIRS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much work a search and an export may do.
+
+    Attributes:
+        supernet_images: images the supernet is trained on, counting repeats, above 0.
+        finetune_images: the same for the chosen network; 0 keeps the supernet's weights.
+        batch_size: images a training step.
+        n_evaluations: candidates that are measured.
+        population: candidates a strategy asks for at once.
+        n_table_networks: random networks measured to correct the cost table.
+        narrow: use the narrow space that trains in a minute.
+    """
+
+    supernet_images: int
+    finetune_images: int
+    batch_size: int
+    n_evaluations: int
+    population: int
+    n_table_networks: int
+    narrow: bool
+
+    def recipe(self, task: Task, n_images: int, seed: int, learning_rate: float) -> TrainRecipe:
+        """A training of ``n_images`` images of a task, in whole epochs."""
+        return TrainRecipe(
+            n_epochs=max(1, round(n_images / len(task.train))),
+            batch_size=self.batch_size,
+            learning_rate=learning_rate * self.batch_size / 128,
+            mirror=task.source["kind"] != "embedded",
+            seed=seed,
+        )
+
+
+FULL = Effort(540_000, 225_000, 128, 48, 12, 48, narrow=False)
+QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
+
+
+def profile_target(
+    target: Target | str = "local",
+    out: Path | str = "build/profile",
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> DeviceProfile:
+    """Profile a target into a folder, or load what lies there if it still holds.
+
+    Args:
+        target: the device and its thread count.
+        out: folder of the profile; ``report.html`` is left beside it.
+        quick: two minutes instead of up to twenty, with a coarser predictor.
+        seed: of the plan, the order and the fit.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        TooNoisy: the machine did not allow labels that repeat.
+    """
+    target, out, progress = _target(target), Path(out), progress or Progress()
+    if (out / PROFILE_FILE).is_file():
+        profile = DeviceProfile.load(out)
+        try:
+            profile.check_current(target)
+            return profile
+        except InputError:
+            pass
+    profile = profile_device(target, out, quick=quick, seed=seed, progress=progress)
+    command = f"edgekit profile '{target.text}' --out {out}" + " --quick" * quick
+    write_report(out / REPORT, render_profile(profile_report(profile, command)))
+    return profile
+
+
+def space(name: str, *, resolution: int, n_classes: int, narrow: bool = False) -> MBConvSpace:
+    """A built-in search space.
+
+    Args:
+        name: ``"mbconv"``.
+        resolution: side of the images in pixels, 32 to 224.
+        n_classes: classes, at least 2.
+        narrow: the version that trains in a minute.
+
+    Raises:
+        InputError: no such space, or a recipe it does not take.
+    """
+    if name != MBConvSpace.name:
+        raise InputError(f"a search space is one of {MBConvSpace.name}, got {name!r}")
+    make = MBConvRecipe.quick if narrow else MBConvRecipe.for_task
+    return MBConvSpace(make(resolution, n_classes))
+
+
+def run_search(
+    space: MBConvSpace,
+    task: Task,
+    profile: DeviceProfile,
+    *,
+    out: Path | str,
+    limits: Limits | None = None,
+    strategy: str = "simq",
+    seed: int = 0,
+    effort: Effort = FULL,
+    data: str = "",
+    profile_folder: str = "",
+    supernet: Path | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a supernet and search it under limits; the same call again goes on where it stopped.
+
+    Args:
+        space: what may be chosen.
+        task: the data; its test split is not read.
+        profile: of the device, made on this machine and runtime.
+        out: run folder.
+        limits: walls on measured latency and size; None for none.
+        strategy: ``"simq"`` or ``"random"``.
+        seed: of every random choice.
+        effort: how much to train and to measure.
+        data: what ``load_task`` needs to load the task again, for ``resume_search``.
+        profile_folder: where the profile lies, for ``resume_search``.
+        supernet: run folder of the same space whose trained supernet is taken over.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        InputError: the folder holds another run, or the profile is of another machine.
+        TooNoisy: a latency could not be had; call again to go on.
+    """
+    folder, target = Path(out), Target(profile.target_text)
+    profile.check_current(target)
+    settings = RunSettings(
+        data=data,
+        data_sha256=str(task.source["sha256"]),
+        profile=profile_folder,
+        fingerprint=profile.facts.fingerprint,
+        target=target.text,
+        space=space.recipe,
+        training=effort.recipe(task, effort.supernet_images, seed, 0.2),
+        strategy=strategy,
+        limits=limits or Limits(),
+        n_evaluations=effort.n_evaluations,
+        population=effort.population,
+        n_table_networks=effort.n_table_networks,
+        seed=seed,
+    )
+    provenance: dict[str, object] = {
+        "created_at": utc_now(),
+        "versions": versions(),
+        "git_revision": git_revision(),
+    }
+    write_settings(folder, settings, provenance)
+    if supernet is not None and not (folder / WEIGHTS).is_file():
+        _take_over(supernet, folder)
+    return execute(folder, settings, task, profile.predictor, progress=progress or Progress())
+
+
+def resume_search(
+    folder: Path | str, task: Task | None = None, *, progress: Progress | None = None
+) -> Run:
+    """Go on with a search that was interrupted, or load a finished one.
+
+    Args:
+        folder: run folder.
+        task: the data; None loads it from where the run had it.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        InputError: not a run, other data than before, or a profile that no longer holds.
+    """
+    folder, progress = Path(folder), progress or Progress()
+    settings = read_settings(folder)
+    task = task or task_of(settings, progress)
+    if task.source["sha256"] != settings.data_sha256:
+        raise InputError(
+            f"a run goes on with the data it began with, {settings.data or 'the task'} is not that"
+        )
+    profile = DeviceProfile.load(Path(settings.profile))
+    profile.check_current(Target(settings.target))
+    return execute(folder, settings, task, profile.predictor, progress=progress)
+
+
+def task_of(settings: RunSettings, progress: Progress) -> Task:
+    """The data of a run, loaded again.
+
+    Raises:
+        InputError: the run was given data in memory.
+    """
+    if not settings.data:
+        raise InputError("the run was given data in memory; hand the same task in again")
+    return load_task(
+        settings.data,
+        seed=settings.seed,
+        resolution=settings.space.resolution,
+        progress=progress,
+    )
+
+
+def export_bundle(
+    run: Run,
+    task: Task,
+    out: Path | str,
+    *,
+    candidate: Candidate | None = None,
+    limits: Limits | None = None,
+    effort: Effort = FULL,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Fine-tune a candidate, export it, quantise its int8 blocks and write the bundle.
+
+    Args:
+        run: a finished search.
+        task: the data of the run.
+        out: folder of the bundle.
+        candidate: which one; None for the best measured one inside the limits.
+        limits: recorded in the manifest; None for those of the run.
+        effort: how long to fine-tune.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        Infeasible: no candidate is given and none is inside the limits.
+        InputError: the folder holds something else than a bundle.
+    """
+    progress, limits = progress or Progress(), limits or run.settings.limits
+    candidate = candidate or run.best(limits).candidate
+    seed = run.settings.seed
+    n_images = effort.finetune_images
+    recipe = effort.recipe(task, n_images, seed + 2, 0.1) if n_images else None
+    net = finetuned(run, candidate, task, recipe, progress=progress)
+    architecture = run.space.decode(candidate)
+    blocks, int8 = blocks_of(net), int8_blocks(architecture)
+    plain = export_onnx(net, run.space.recipe.resolution, blocks)
+    images = task.preprocessing.apply(task.calibration.images)
+    precisions = {b: Precision.INT8 if b in int8 else Precision.FP32 for b in blocks}
+    return write_bundle(
+        out,
+        model=quantise_blocks(plain, int8, images, n_threads=os.cpu_count() or 1),
+        preprocessing=task.preprocessing,
+        labels=task.labels,
+        probe=take_probe(net, plain, int8, task),
+        provenance=Provenance(
+            space=MBConvSpace.name,
+            genes=candidate.genes,
+            precisions=precisions,
+            limits=limits,
+            target=run.settings.target,
+            device_fingerprint=run.settings.fingerprint,
+            task=TaskRecord.of(task),
+            seeds={"search": seed, "fine-tuning": seed + 2},
+        ),
+    )
+
+
+def verify_bundle(
+    bundle: Bundle | Path | str,
+    target: Target | str,
+    task: Task,
+    *,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Proof:
+    """Measure a bundle again on a target; the proof is left beside its files.
+
+    A proof that does not hold is returned too: call its ``require`` to raise.
+
+    Args:
+        bundle: the bundle or its folder.
+        target: where.
+        task: gives the test split.
+        limits: what must hold; None for the limits in the manifest.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        VerificationFailed: a file of the bundle is not what its manifest says.
+        TooNoisy: the latency cannot be had with a sound interval.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    return verify(opened, _target(target), task, limits=limits, progress=progress or Progress())
+
+
+def write_verify_report(path: Path, bundle: Bundle, proof: Proof, task: Task, command: str) -> None:
+    """The page of a verification."""
+    write_report(path, render_verify(verify_report(bundle, proof, task, command)))
+
+
+def fit(
+    task: Task,
+    out: Path | str,
+    *,
+    limits: Limits,
+    target: Target | str = "local",
+    space_name: str = "mbconv",
+    strategy: str = "simq",
+    seed: int = 0,
+    effort: Effort = FULL,
+    quick_profile: bool = False,
+    profile: Path | None = None,
+    supernet: Path | None = None,
+    data: str = "",
+    command: str = "",
+    progress: Progress | None = None,
+) -> Fitted:
+    """Profile, search, export and verify, until a measured artifact keeps the limits.
+
+    Writes ``profile/``, ``run/``, ``bundle/`` and ``report.html`` below ``out``. The same call
+    again goes on where it stopped.
+
+    Args:
+        task: the data.
+        out: folder for everything.
+        limits: what the artifact must keep when it is measured after export.
+        target: the device.
+        space_name: ``"mbconv"``.
+        strategy: ``"simq"`` or ``"random"``.
+        seed: of every random choice.
+        effort: how much to train and to measure.
+        quick_profile: make a quick profile where none is given.
+        profile: folder of a profile; None for ``out/profile``.
+        supernet: run folder of the same space whose trained supernet is taken over.
+        data: what ``load_task`` needs to load the task again.
+        command: how the report says it is made again.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        Infeasible: no candidate keeps the limits; names the binding one and the nearest pair.
+        VerificationFailed: the artifact keeps the limits but not its parity bounds.
+        TooNoisy: a figure could not be had; call again to go on.
+    """
+    out, target, progress = Path(out), _target(target), progress or Progress()
+    folder = profile or out / "profile"
+    known = profile_target(target, folder, quick=quick_profile, seed=seed, progress=progress)
+    resolution, n_classes = task.preprocessing.resolution, len(task.labels)
+    run = run_search(
+        space(space_name, resolution=resolution, n_classes=n_classes, narrow=effort.narrow),
+        task,
+        known,
+        out=out / "run",
+        limits=limits,
+        strategy=strategy,
+        seed=seed,
+        effort=effort,
+        data=data,
+        profile_folder=str(folder),
+        supernet=supernet,
+        progress=progress,
+    )
+    fitted = _fit_candidates(run, known, task, out / "bundle", limits, effort, progress)
+    write_report(out / REPORT, render_fit(fit_report(fitted, known, task, command)))
+    fitted.proof.require()
+    return fitted
+
+
+def _fit_candidates(
+    run: Run,
+    profile: DeviceProfile,
+    task: Task,
+    out: Path,
+    limits: Limits,
+    effort: Effort,
+    progress: Progress,
+) -> Fitted:
+    """Take candidates best first until one keeps the limits when it is measured again."""
+    chooser = _Chooser(run, profile, limits)
+    evaluate = Evaluator(run.space, run.net, task, Target(run.settings.target))
+    attempts: list[Attempted] = []
+    while True:
+        entry = chooser.next()
+        entry, notes = _settle_precision(run, entry, limits, evaluate)
+        predicted = chooser.table.predicted(run.space, entry.candidate)
+        again = _measure(run, entry.candidate)
+        if limits.broken_by(again.quantile_s(limits.quantile), entry.size_bytes):
+            verdict = chooser.reject(entry, again)
+            attempts.append(Attempted(entry.candidate, predicted, again, verdict))
+            continue
+        bundle = export_bundle(
+            run, task, out, candidate=entry.candidate, limits=limits, effort=effort, progress=progress
+        )
+        proof = verify_bundle(bundle, run.settings.target, task, limits=limits, progress=progress)
+        if proof.broken:
+            verdict = chooser.reject(entry, proof.latency, proof.size_bytes)
+            attempts.append(Attempted(entry.candidate, predicted, proof.latency, verdict))
+            continue
+        attempts.append(Attempted(entry.candidate, predicted, proof.latency, "keeps the limits"))
+        final = replace(run, table=chooser.table)
+        return Fitted(final, entry, Bundle.open(out), proof, tuple(attempts), notes)
+
+
+class _Chooser:
+    """Candidates best first; what broke a limit corrects the predictor for the rest."""
+
+    def __init__(self, run: Run, profile: DeviceProfile, limits: Limits) -> None:
+        self._run, self._profile, self._limits = run, profile, limits
+        self._rejected: dict[Candidate, Evaluated] = {}
+        self.table: CostTable = run.table
+
+    def next(self) -> Evaluated:
+        """The most accurate candidate that measured inside and is still predicted inside."""
+        known = [self._rejected.get(e.candidate, e) for e in self._run.measured]
+        for entry in sorted(known, key=lambda e: (-e.accuracy.top1, e.latency.p50_s)):
+            if entry.candidate in self._rejected or not entry.meets(self._limits):
+                continue
+            if self._expected_s(entry) <= (self._limits.latency_s or math.inf):
+                return entry
+        raise infeasible(known, self._limits)
+
+    def reject(self, entry: Evaluated, again: Measured, size_bytes: int | None = None) -> str:
+        """Take a candidate out and correct the table with its figure; returns the verdict."""
+        size = size_bytes or entry.size_bytes
+        self._rejected[entry.candidate] = replace(entry, latency=again, size_bytes=size)
+        run, before = self._run, self.table
+        networks = [*load_table_networks(run.folder), (entry.candidate, again)]
+        save_table_networks(run.folder, networks)
+        quiet = Progress(quiet=True)
+        self.table = cost_table(run.folder, run.settings, self._profile.predictor, progress=quiet)
+        genes = np.array([entry.candidate.genes])
+        ratio = self.table.latencies_s(run.space, genes) / before.latencies_s(run.space, genes)
+        broken = self._limits.broken_by(again.quantile_s(self._limits.quantile), size)
+        return f"breaks {' and '.join(broken)}; its prediction was corrected by {ratio[0]:.3f}"
+
+    def _expected_s(self, entry: Evaluated) -> float:
+        """The limited quantile as the corrected table sees it: its label times the usual ratio."""
+        if not self._rejected:
+            return entry.latency.quantile_s(self._limits.quantile)
+        figures = [r.latency for r in self._rejected.values()]
+        ratio = float(np.median([f.quantile_s(self._limits.quantile) / f.label_s for f in figures]))
+        genes = np.array([entry.candidate.genes])
+        return ratio * float(self.table.latencies_s(self._run.space, genes)[0])
+
+
+def _measure(run: Run, candidate: Candidate) -> Measured:
+    model = candidate_model(run.space, candidate)
+    return measure_models({candidate.text: model}, Target(run.settings.target))[candidate.text]
+
+
+def _settle_precision(
+    run: Run, entry: Evaluated, limits: Limits, evaluate: Evaluator
+) -> tuple[Evaluated, dict[str, str]]:
+    """Turn int8 blocks back to fp32 where int8 is not faster here, unless the size limit needs them.
+
+    Each int8 block is compared with itself in fp32 inside the network, in interleaved pairs; int8
+    stays where the 95 % interval of the ratio lies below 1.
+    """
+    space, target = run.space, Target(run.settings.target)
+    names = ["stem", *(p.name for p in space.positions), "head"]
+    candidate, notes = entry.candidate, {}
+    for name in int8_blocks(space.decode(candidate)):
+        genes = list(candidate.genes)
+        genes[space.n_positions + names.index(name)] = 0
+        plain = Candidate(tuple(genes))
+        models = [candidate_model(space, c) for c in (candidate, plain)]
+        ratio = compare_models(*models, target, n_pairs=_N_PAIRS, seed=run.settings.seed)
+        if ratio.interval[1] < 1:
+            continue
+        if limits.size_bytes is not None and models[1].ByteSize() > limits.size_bytes:
+            notes[name] = f"int8 not faster here (ratio {ratio.ratio:.2f}), kept for the size limit"
+            continue
+        notes[name] = f"int8 not faster here (ratio {ratio.ratio:.2f}): fp32 kept"
+        candidate = plain
+    if candidate == entry.candidate:
+        return entry, notes
+    known = {e.candidate: e for e in Trials(run.folder, space).all()}
+    settled = known.get(candidate) or evaluate(candidate)
+    if candidate not in known:
+        Trials(run.folder, space).add(settled)
+    return settled, notes
+
+
+def _target(target: Target | str) -> Target:
+    return target if isinstance(target, Target) else Target(target)
+
+
+def _take_over(source: Path, folder: Path) -> None:
+    weights = source / WEIGHTS
+    if not weights.is_file():
+        raise InputError(f"a finished run has {WEIGHTS}, {source} has none; finish it first")
+    shutil.copyfile(weights, folder / WEIGHTS)
+
+
+def candidates_text(entries: Sequence[Evaluated]) -> list[dict[str, object]]:
+    """Measured candidates as plain values, for machines."""
+    return [
+        {
+            "candidate": e.candidate.text,
+            "top1_validation": e.accuracy.top1,
+            "latency_p50_s": e.latency.p50_s,
+            "size_bytes": e.size_bytes,
+        }
+        for e in entries
+    ]
