@@ -34,20 +34,7 @@ from edgekit.devices.interleave import (
 )
 from edgekit.devices.reference import ReferenceKernels
 from edgekit.devices.session import Model, open_session, random_inputs
-from edgekit.devices.telemetry import CpuTimes, load_1min
-
-__all__ = [
-    "Item",
-    "PairedRatio",
-    "RawBlock",
-    "compare_models",
-    "fit_labels_s",
-    "interleave",
-    "mark_blocks",
-    "measure_models",
-    "model_item",
-    "warm_up",
-]
+from edgekit.devices.telemetry import CpuTimes, load_1min, pressure_avg10
 
 WINDOW = 3
 MIN_SESSION_S = 2.0
@@ -249,8 +236,9 @@ def _figures(
 ) -> dict[str, Measured]:
     slow = slowdown(np.array([block.reference_s for block in blocks]))
     disturbance = (
-        f"steal {steal_share:.1%}, load {load_1min():.2f}, reference kernel up to "
-        f"{slow.max():.2f} times its fast state, {trend(slow):.2f} times from first to last third"
+        f"steal {steal_share:.1%}, load {load_1min():.2f}, CPU pressure {pressure_avg10():.0%}, "
+        f"reference kernel up to {slow.max():.2f} times its fast state and {trend(slow):.2f} times "
+        "from the first to the last third"
     )
     for name in n_warmup:
         _refuse_if_noisy(name, _of(name, blocks), max_relative_interval, seed, disturbance)

@@ -22,7 +22,8 @@ from scipy.stats import kendalltau
 from edgekit.core.files import write_json
 from edgekit.core.target import Target
 from edgekit.devices.graph import GraphBuilder
-from edgekit.devices.measure import RawBlock, measure_models
+from edgekit.devices.interleave import RawBlock
+from edgekit.devices.measure import measure_models
 from edgekit.devices.qdq import insert_qdq, tensors_to_calibrate
 from edgekit.devices.telemetry import load_1min, pressure_avg10
 

@@ -11,7 +11,8 @@ from edgekit.core.errors import InputError, TooNoisy
 from edgekit.core.figures import Measured
 from edgekit.core.target import Target
 from edgekit.devices.graph import GraphBuilder
-from edgekit.devices.measure import RawBlock, compare_models, fit_labels_s, measure_models
+from edgekit.devices.interleave import RawBlock
+from edgekit.devices.measure import compare_models, fit_labels_s, measure_models
 
 LOCAL = Target("local")
 ANY_WIDTH = math.inf
