@@ -237,7 +237,7 @@ def _figures(
     slow = slowdown(np.array([block.reference_s for block in blocks]))
     disturbance = (
         f"steal {steal_share:.1%}, load {load_1min():.2f}, CPU pressure {pressure_avg10():.0%}, "
-        f"reference kernel up to {slow.max():.2f} times its fast state and {trend(slow):.2f} times "
+        f"reference kernel up to {slow.max():.2f} times its fast state, {trend(slow):.2f} times "
         "from the first to the last third"
     )
     for name in n_warmup:
