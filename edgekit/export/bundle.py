@@ -190,7 +190,7 @@ def _move_into_place(beside: Path, path: Path) -> None:
     os.rename(path, old)
     try:
         os.rename(beside, path)
-    except OSError:
+    except BaseException:
         os.rename(old, path)
         raise
     shutil.rmtree(old)

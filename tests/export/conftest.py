@@ -87,7 +87,7 @@ def train_briefly(net: MBConvNet, task: Task) -> None:
         loss.backward()
         return float(loss.detach())
 
-    recipe = TrainRecipe(5, batch_size=64, learning_rate=0.1, mirror=False)
+    recipe = TrainRecipe(3, batch_size=64, learning_rate=0.1, mirror=False)
     train(net, objective, task, recipe, progress=Progress(quiet=True), label="training")
     reestimate(net, task.train, task.preprocessing, 512)
 

@@ -79,7 +79,7 @@ def test_other_limits_and_other_data_can_be_asked_for(copied: Path, proof: Proof
 def test_a_network_that_answers_differently_on_the_target_does_not_pass(
     exported: Exported, digits_task: Task, tmp_path: Path
 ) -> None:
-    """Wrong weights stand for a runtime whose int8 is wrong: the digest is right, parity is not."""
+    """Wrong weights stand for a runtime whose int8 is wrong: the digest is right, parity not."""
     model = onnx.ModelProto()
     model.CopyFrom(exported.mixed)
     for tensor in model.graph.initializer:
