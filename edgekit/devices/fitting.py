@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from edgekit.core.errors import InputError
 from edgekit.devices.correction import conformal_interval
-from edgekit.devices.features import is_integer
-from edgekit.devices.predictor import KernelPredictor, Overhead, profiled_times_s
+from edgekit.devices.features import group_key, is_integer
+from edgekit.devices.predictor import LEAST_SHARE, KernelPredictor, Overhead, profiled_times_s
 from edgekit.devices.roofline import Roofline, Trees, fit_roofline, fit_trees
 from edgekit.devices.samples import NetworkSample
 
 Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 MIN_NETWORKS_FOR_TREES = 40
 MIN_NETWORKS = 3
 _N_FOLDS = 4
 _SHORTEST_TIMED_S = 3e-7
 _N_REWEIGHTINGS = 20
-_SCALE_RANGE = (0.5, 2.0)
-_CONSTANT_RANGE_S = (-2e-5, 2e-5)
+_GROUP_RIDGE = 0.05
 _WIDE_LOG_INTERVAL = (-0.5, 0.5)
 
 
@@ -42,7 +42,7 @@ def fit_predictor(samples: Sequence[NetworkSample], *, seed: int = 0) -> KernelP
     predictor = _fitted(samples, seed)
     errors = _left_out_errors(samples, seed)
     interval = conformal_interval(errors) if errors.size else _WIDE_LOG_INTERVAL
-    return KernelPredictor(predictor.roofline, predictor.trees, predictor.overheads, interval)
+    return KernelPredictor(predictor.roofline, predictor.trees, predictor.overhead, interval)
 
 
 def _fitted(samples: Sequence[NetworkSample], seed: int) -> KernelPredictor:
@@ -56,39 +56,65 @@ def _fitted(samples: Sequence[NetworkSample], seed: int) -> KernelPredictor:
         weights = np.sqrt(np.concatenate(shares))
         trees = fit_trees(kernels, times_s, roofline.times_s(kernels), weights, seed)
     return KernelPredictor(
-        roofline, trees, _overheads(samples, roofline, trees), _WIDE_LOG_INTERVAL
+        roofline, trees, _overhead(samples, roofline, trees), _WIDE_LOG_INTERVAL
     )
 
 
-def _overheads(
+def _overhead(
     samples: Sequence[NetworkSample], roofline: Roofline, trees: Trees | None
-) -> tuple[Overhead, Overhead]:
-    """Scale and constant for float and integer kernels, by least absolute relative error of the labels.
+) -> Overhead:
+    """Scales and constants that turn sums of profiled times into labels.
 
-    Iteratively reweighted least squares, so that a network with a bad label does not pull; a mild
-    prior holds the scale near 1 and the constant near 0 where one precision is rare.
+    Least absolute relative error by iteratively reweighted least squares, so that a network with a
+    bad label does not pull. A ridge holds the scales near 1 and the constants of groups near those of
+    their element type. A kernel that would fall below its least share counts with that share.
     """
-    rows = []
-    for sample in samples:
-        times_s = profiled_times_s(roofline, trees, sample.kernels)
-        integer = np.array([is_integer(kernel) for kernel in sample.kernels])
-        sums = [times_s[~integer].sum(), times_s[integer].sum()]
-        rows.append([*sums, (~integer).sum() * 1e-6, integer.sum() * 1e-6])
-    relative = np.array(rows) / np.array([[sample.label_s] for sample in samples])
-    prior, strength = np.array([1.0, 1.0, 0.0, 0.0]), np.diag([1.0, 1.0, 0.01, 0.01])
-    weights = np.ones(len(samples))
+    kernels = [kernel for sample in samples for kernel in sample.kernels]
+    network = np.repeat(np.arange(len(samples)), [len(sample.kernels) for sample in samples])
+    groups = sorted({group_key(kernel) for kernel in kernels})
+    code = {key: index for index, key in enumerate(groups)}
+    profiled_s = profiled_times_s(roofline, trees, kernels)
+    columns = np.array([(is_integer(kernel), 4 + code[group_key(kernel)]) for kernel in kernels])
+    labels_s = np.array([sample.label_s for sample in samples])
+    prior = np.array([1.0, 1.0, *[0.0] * (2 + len(groups))])
+    strength = np.array([1.0, 1.0, 0.01, 0.01, *[_GROUP_RIDGE] * len(groups)])
+    solution, weights = prior, np.ones(len(samples))
     for _ in range(_N_REWEIGHTINGS):
-        weighted = relative * weights[:, None]
+        design, fixed = _design(profiled_s / labels_s[network], 1e-6 / labels_s[network], network, columns, solution)
+        weighted, target = design * weights[:, None], weights * (1 - fixed)
         solution = np.linalg.solve(
-            weighted.T @ weighted + strength, weighted.T @ weights + strength @ prior
+            weighted.T @ weighted + np.diag(strength), weighted.T @ target + strength * prior
         )
-        weights = 1 / np.sqrt(np.maximum(np.abs(relative @ solution - 1), 0.01))
-    scales = np.clip(solution[:2], *_SCALE_RANGE)
-    constants_s = np.clip(solution[2:] * 1e-6, *_CONSTANT_RANGE_S)
-    return (
-        Overhead(float(scales[0]), float(constants_s[0])),
-        Overhead(float(scales[1]), float(constants_s[1])),
+        weights = 1 / np.sqrt(np.maximum(np.abs(design @ solution + fixed - 1), 0.01))
+    return Overhead(
+        (float(solution[0]), float(solution[1])),
+        (float(solution[2] * 1e-6), float(solution[3] * 1e-6)),
+        dict(zip(groups, (solution[4:] * 1e-6).tolist(), strict=True)),
     )
+
+
+def _design(
+    profiled: Array, unit: Array, network: IntArray, columns: IntArray, solution: Array
+) -> tuple[Array, Array]:
+    """Design matrix of the labels, and the part that is fixed because kernels are at their least.
+
+    Args:
+        profiled: (n_kernels,) profiled time over the label of its network.
+        unit: (n_kernels,) a microsecond over that label.
+        network: (n_kernels,) index of the network.
+        columns: (n_kernels, 2) 0 or 1 for float or integer, and the column of the group.
+        solution: (n_columns,) the current one: two scales, two constants, one constant per group.
+    """
+    kind, group = columns[:, 0], columns[:, 1]
+    share = solution[kind] * profiled + (solution[2 + kind] + solution[group]) * unit
+    least = share < LEAST_SHARE * profiled
+    n_networks = int(network.max()) + 1
+    fixed = np.bincount(network, LEAST_SHARE * profiled * least, minlength=n_networks)
+    design = np.zeros((n_networks, solution.size))
+    np.add.at(design, (network, kind), profiled * ~least)
+    np.add.at(design, (network, 2 + kind), unit * ~least)
+    np.add.at(design, (network, group), unit * ~least)
+    return design, fixed
 
 
 def _left_out_errors(samples: Sequence[NetworkSample], seed: int) -> Array:

@@ -92,14 +92,14 @@ class Plan:
 
 
 def full_plan(seed: int = 0) -> Plan:
-    """About 170 networks; a few minutes on a desktop processor."""
+    """About 300 networks; a few minutes on a desktop processor."""
     rng = np.random.default_rng([seed, 1])
     networks = (
-        *_drawn(rng, "mbconv_random", 54, seed),
-        *_drawn(rng, "resnet_random", 30, seed),
-        *_drawn(rng, _ASSORTED, 30, seed),
-        *(n for family in FITTED_STOCK for n in _drawn(rng, family, 6, seed)),
-        *(n for family in HELD_OUT for n in _drawn(rng, family, 6, seed, held_out=True)),
+        *_drawn(rng, "mbconv_random", 102, seed),
+        *_drawn(rng, "resnet_random", 48, seed),
+        *_drawn(rng, _ASSORTED, 60, seed),
+        *(n for family in FITTED_STOCK for n in _drawn(rng, family, 9, seed)),
+        *(n for family in HELD_OUT for n in _drawn(rng, family, 9, seed, held_out=True)),
     )
     return Plan(networks, n_passes=20, block_s=0.03, n_profiled_runs=6)
 

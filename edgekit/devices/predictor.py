@@ -4,7 +4,7 @@
                                                                        network = sum over its
                                                                        kernels
 
-``b`` and ``c`` undo what profiling adds to each kernel. A kernel of a group without a fit is
+``b`` and ``c`` undo what profiling adds to each kernel, by element type and by group. A kernel of a group without a fit is
 priced by a roofline over all groups and named in ``unknown_ops``; it is never free.
 """
 
@@ -33,7 +33,7 @@ from edgekit.devices.roofline import Roofline, Trees
 
 Array = NDArray[np.float64]
 
-_SMALLEST_S = 1e-7
+LEAST_SHARE = 0.05
 _MIN_MEASURED_FOR_INTERVAL = 10
 
 
@@ -55,10 +55,30 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """What turns the profiled time ``s`` of a kernel into its share of a network: ``scale * s + constant_s``."""
+    """Turns the profiled time of a kernel into its share of a network that is not profiled.
 
-    scale: float
-    constant_s: float
+    The share is ``scale * s + constant``: profiling lengthens kernels and evicts caches, while what
+    lies between two kernels is not in any kernel's time.
+
+    Attributes:
+        scales: for kernels on floats and on integers.
+        constants_s: the same, in seconds; mostly below 0.
+        groups_s: added for the kernels of a group, in seconds.
+    """
+
+    scales: tuple[float, float]
+    constants_s: tuple[float, float]
+    groups_s: Mapping[str, float]
+
+    def removed_s(self, kernels: Sequence[Kernel], profiled_s: Array) -> Array:
+        """(n_kernels,) seconds without profiling, at least 5 % of those with."""
+        rows = [is_integer(kernel) for kernel in kernels]
+        scales = np.array([self.scales[row] for row in rows])
+        constants_s = [
+            self.constants_s[row] + self.groups_s.get(group_key(kernel), 0.0)
+            for row, kernel in zip(rows, kernels, strict=True)
+        ]
+        return np.maximum(scales * profiled_s + np.array(constants_s), LEAST_SHARE * profiled_s)
 
 
 class KernelPredictor:
@@ -67,7 +87,7 @@ class KernelPredictor:
     Args:
         roofline: seconds by kernel group.
         trees: correction of the roofline; None where too few networks were profiled.
-        overheads: for float and for integer kernels.
+        overhead: what profiling adds.
         log_interval: 5 % and 95 % quantile of log(measured / predicted) on networks that were not
             fitted.
         correction: factors learned from whole networks.
@@ -79,13 +99,13 @@ class KernelPredictor:
         self,
         roofline: Roofline,
         trees: Trees | None,
-        overheads: tuple[Overhead, Overhead],
+        overhead: Overhead,
         log_interval: tuple[float, float],
         correction: Correction = NO_CORRECTION,
     ) -> None:
         self.roofline = roofline
         self.trees = trees
-        self.overheads = overheads
+        self.overhead = overhead
         self.log_interval = log_interval
         self.correction = correction
         self._known_s: dict[Kernel, float] = {}
@@ -100,14 +120,7 @@ class KernelPredictor:
     def _costs_s(self, kernels: Sequence[Kernel]) -> Array:
         profiled_s = profiled_times_s(self.roofline, self.trees, kernels)
         factors = np.array([self.correction.factor(kernel) for kernel in kernels])
-        return self.without_profiling_s(kernels, profiled_s) * factors
-
-    def without_profiling_s(self, kernels: Sequence[Kernel], profiled_s: Array) -> Array:
-        """(n_kernels,) seconds without profiling from the times a profiled session gives, above 0."""
-        overheads = [self.overheads[is_integer(kernel)] for kernel in kernels]
-        scales = np.array([overhead.scale for overhead in overheads])
-        constants_s = np.array([overhead.constant_s for overhead in overheads])
-        return np.maximum(scales * profiled_s + constants_s, _SMALLEST_S)
+        return self.overhead.removed_s(kernels, profiled_s) * factors
 
     def predict(self, kernels: Sequence[Kernel]) -> Predicted:
         """The latency of a network with these kernels, its 90 % interval, and operators without a fit."""
@@ -129,14 +142,14 @@ class KernelPredictor:
         """
         if not measured:
             raise InputError("a correction needs at least one measured network, got none")
-        plain = KernelPredictor(self.roofline, self.trees, self.overheads, self.log_interval)
+        plain = KernelPredictor(self.roofline, self.trees, self.overhead, self.log_interval)
         networks = [list(kernels) for kernels, _ in measured]
         costs_s = [plain.kernel_costs_s(network) for network in networks]
         labels_s = np.array([figures.label_s for _, figures in measured])
         correction, errors = fit_correction(networks, costs_s, labels_s)
         enough = len(networks) >= _MIN_MEASURED_FOR_INTERVAL
         interval = conformal_interval(errors) if enough else self.log_interval
-        return KernelPredictor(self.roofline, self.trees, self.overheads, interval, correction)
+        return KernelPredictor(self.roofline, self.trees, self.overhead, interval, correction)
 
     def to_json(self) -> dict[str, object]:
         """Plain values; ``from_json`` gives a predictor that predicts the same."""
@@ -147,7 +160,11 @@ class KernelPredictor:
             "fallback_s": list(self.roofline.fallback_s),
             "trees": None if self.trees is None else self.trees.text.split("\n"),
             "groups": [] if self.trees is None else list(self.trees.groups),
-            "overheads": [[o.scale, o.constant_s] for o in self.overheads],
+            "overhead": {
+                "scales": list(self.overhead.scales),
+                "constants_s": list(self.overhead.constants_s),
+                "groups_s": dict(self.overhead.groups_s),
+            },
             "log_interval": list(self.log_interval),
             "correction": {
                 "common": self.correction.common,
@@ -180,7 +197,7 @@ class KernelPredictor:
         return cls(
             Roofline(parsed.coefficients_s, parsed.fallback_s),
             Trees("\n".join(parsed.trees), parsed.groups) if parsed.trees else None,
-            (Overhead(*parsed.overheads[0]), Overhead(*parsed.overheads[1])),
+            parsed.overhead,
             parsed.log_interval,
             parsed.correction.value(),
         )
@@ -223,7 +240,7 @@ class _Document(BaseModel):
     fallback_s: tuple[float, ...]
     trees: list[str] | None
     groups: list[str]
-    overheads: tuple[tuple[float, float], tuple[float, float]]
+    overhead: Overhead
     log_interval: tuple[float, float]
     correction: _CorrectionDocument
 

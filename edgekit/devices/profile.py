@@ -40,6 +40,7 @@ SCHEMA_VERSION = 1
 PROFILE_FILE = "profile.json"
 MEASUREMENTS_FILE = "measurements.parquet"
 MAX_NOISE = 0.10
+QUIET = Progress(quiet=True)
 _PACKAGES = ("edgekit", "onnxruntime", "onnx", "numpy", "lightgbm")
 
 
@@ -175,7 +176,7 @@ def profile_device(
     *,
     quick: bool = False,
     seed: int = 0,
-    progress: Progress = Progress(quiet=True),
+    progress: Progress = QUIET,
     plan: Plan | None = None,
 ) -> DeviceProfile:
     """Profile a device and write the result into a folder.

@@ -131,15 +131,15 @@ def fit_trees(
     return Trees(booster.model_to_string(), groups)
 
 
-N_ROUNDS = 300
+N_ROUNDS = 250
 
 
 def _settings(seed: int) -> dict[str, object]:
     return {
         "objective": "regression_l1",
         "learning_rate": 0.06,
-        "num_leaves": 24,
-        "min_data_in_leaf": 8,
+        "num_leaves": 12,
+        "min_data_in_leaf": 15,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
         "feature_fraction": 0.7,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -41,6 +42,7 @@ N_RETAKES = 2
 _FASTEST_SHARE = 0.3
 _PROFILED_BLOCK_S = 0.02
 _PROFILED = "/profiled"
+_BYTES_PER_NETWORK = 25_000_000
 _N_WARM_PROFILED = 3
 
 
@@ -112,6 +114,7 @@ def take_samples(
         TooNoisy: the halves of the labels differ by more than ``max_noise`` in the median.
         InputError: a network that ONNX Runtime does not load.
     """
+    touch_memory(len(sources) * _BYTES_PER_NETWORK)
     plain: list[Item] = []
     profiled: dict[str, ProfiledModel] = {}
     with progress.track(len(sources), "opening networks") as update:
@@ -132,6 +135,16 @@ def take_samples(
     samples = _samples(sources, times, blocks)
     _refuse_if_noisy(samples, max_noise)
     return samples, blocks
+
+
+def touch_memory(n_bytes: int) -> None:
+    """Write to as much memory as the sessions will need, a third of what is free at most, and free it.
+
+    A page that a virtual machine uses for the first time is fetched from its host, which takes longer
+    than many kernels do; every profiled node allocates memory for its event.
+    """
+    n_bytes = min(n_bytes, psutil.virtual_memory().available // 3)
+    np.ones(n_bytes // 8)
 
 
 def _warm_profiled(model: ProfiledModel) -> None:

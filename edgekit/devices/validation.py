@@ -106,7 +106,7 @@ def validate(predictor: KernelPredictor, samples: Sequence[NetworkSample]) -> Va
     ]
     halves = np.array([sample.halves_s for sample in samples])
     true_s = np.array(
-        [predictor.without_profiling_s(s.kernels, s.kernel_times_s).sum() for s in samples]
+        [predictor.overhead.removed_s(s.kernels, s.kernel_times_s).sum() for s in samples]
     )
 
     def rows_of(field: str, value: str) -> NDArray[np.intp]:
