@@ -14,7 +14,9 @@ from edgekit.core.limits import Limits
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
-from edgekit.export.bundle import PROOF, Bundle, write_bundle
+from edgekit.devices.placement import NodePlacement
+from edgekit.export.bundle import PROOF, Bundle
+from edgekit.export.parity import parity_checks, probe_logits
 from edgekit.export.run import logits_of
 from edgekit.export.verify import Proof, verify
 from tests.export.conftest import Exported
@@ -77,27 +79,28 @@ def test_other_limits_and_other_data_can_be_asked_for(copied: Path, proof: Proof
 
 
 def test_a_network_that_answers_differently_on_the_target_does_not_pass(
-    exported: Exported, digits_task: Task, tmp_path: Path
+    proof: Proof, exported: Exported, digits_task: Task
 ) -> None:
-    """Wrong weights stand for a runtime whose int8 is wrong: the digest is right, parity not."""
+    """Wrong weights stand for a runtime whose int8 is wrong."""
     model = onnx.ModelProto()
     model.CopyFrom(exported.mixed)
     for tensor in model.graph.initializer:
         if tensor.name == "b01/expand.conv_weight_q":
             values = np.roll(numpy_helper.to_array(tensor), 3, axis=0)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    bundle = write_bundle(
-        tmp_path / "wrong",
-        model=model,
-        preprocessing=digits_task.preprocessing,
-        labels=digits_task.labels,
-        probe=exported.probe,
-        provenance=exported.provenance,
+    answers = probe_logits(
+        model.SerializeToString(), exported.probe, digits_task.preprocessing, n_threads=1
     )
-    found = verify(bundle, Target(), digits_task, progress=QUIET)
-    assert not found.holds
+    wrong = replace(proof, parity=parity_checks(exported.probe, answers))
+    assert not wrong.holds
     with pytest.raises(VerificationFailed, match="simulation, artifact"):
-        found.require()
+        wrong.require()
+
+
+def test_a_node_that_fell_back_does_not_pass(proof: Proof) -> None:
+    stray = NodePlacement("b01/add", "Add", "OtherProvider")
+    with pytest.raises(VerificationFailed, match=r"b01/add \(Add\) ran on OtherProvider"):
+        replace(proof, nodes=(*proof.nodes, stray)).require()
 
 
 def test_a_task_with_other_classes_is_refused(written: Path, digits_task: Task) -> None:
