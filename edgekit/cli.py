@@ -21,12 +21,16 @@ from edgekit.core.target import Target
 from edgekit.core.units import format_duration, format_size
 
 if TYPE_CHECKING:
+    from edgekit.core.task import Task
     from edgekit.export.verify import Proof
     from edgekit.search.run import Run
     from edgekit.workflow import Effort
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 # Typer exports what a parser raises only through its most special case.
@@ -62,7 +66,7 @@ Epochs = Annotated[
 ]
 FinetuneEpochs = Annotated[
     float | None,
-    typer.Option("--finetune-epochs", min=0, help="Epochs the chosen network is trained; 0: none."),
+    typer.Option("--finetune-epochs", min=0, help="Epochs of the chosen network; 0: none."),
 ]
 Supernet = Annotated[
     Path | None,
@@ -133,14 +137,13 @@ def search(
     """Train a supernet and search it for networks inside the limits."""
     limits = Limits.of(max_latency, max_size, quantile)
     _check_inputs(space, data)
-    from edgekit.core.task import load_task
     from edgekit.devices.profile import DeviceProfile
     from edgekit.workflow import run_search
     from edgekit.workflow import space as space_named
 
     progress = Progress(quiet=as_json)
     known = DeviceProfile.load(profile)
-    task = load_task(data, seed=seed, resolution=resolution, progress=progress)
+    task = _load(data, seed, resolution, progress)
     side, n_classes = task.preprocessing.resolution, len(task.labels)
     run = run_search(
         space_named(space, resolution=side, n_classes=n_classes, narrow=quick),
@@ -206,7 +209,10 @@ def export(
     size = bundle.model_path.stat().st_size
     genes = Candidate(bundle.manifest.provenance.genes).text
     lines = {"bundle": str(bundle.folder), "candidate": genes, "size_bytes": size}
-    text = f"bundle: {out} ({format_size(size)}, candidate {genes})\nnot verified yet: edgekit verify {out}"
+    text = (
+        f"bundle: {out} ({format_size(size)}, candidate {genes})\n"
+        f"not verified yet: edgekit verify {out}"
+    )
     _print(as_json, lines, text)
 
 
@@ -226,7 +232,6 @@ def verify(
     """Measure a bundle again: parity, accuracy, latency, size, placement."""
     limits, device = Limits.of(max_latency, max_size, quantile), Target(target)
     _check_data(data)
-    from edgekit.core.task import load_task
     from edgekit.export.bundle import Bundle
     from edgekit.workflow import verify_bundle, write_verify_report
 
@@ -234,7 +239,7 @@ def verify(
     opened = Bundle.open(bundle)
     made = opened.manifest.provenance.task
     side = opened.preprocessing.resolution
-    task = load_task(data, seed=made.seed, resolution=side, progress=progress)
+    task = _load(data, made.seed, side, progress)
     asked = limits if max_latency or max_size else None
     proof = verify_bundle(opened, device, task, limits=asked, progress=progress)
     if report is not None:
@@ -258,7 +263,7 @@ def fit(
     epochs: Epochs = None,
     finetune_epochs: FinetuneEpochs = None,
     profile: Annotated[
-        Path | None, typer.Option("--profile", help="Folder of a device profile; default: make one.")
+        Path | None, typer.Option("--profile", help="Folder of a profile; default: make one.")
     ] = None,
     supernet: Supernet = None,
     quick: Quick = False,
@@ -268,12 +273,11 @@ def fit(
     """Profile, search, export and verify: an artifact that was measured to keep the limits."""
     limits, device = Limits.of(max_latency, max_size, quantile), Target(target)
     _check_inputs(space, data)
-    from edgekit.core.task import load_task
     from edgekit.workflow import REPORT
     from edgekit.workflow import fit as fit_space
 
     progress = Progress(quiet=as_json)
-    task = load_task(data, seed=seed, resolution=resolution, progress=progress)
+    task = _load(data, seed, resolution, progress)
     fitted = fit_space(
         task,
         out,
@@ -302,7 +306,7 @@ def fit(
 
 
 def main() -> NoReturn:
-    """Run a command; errors become one sentence on stderr (with --json an object) and an exit code."""
+    """Run a command; an error becomes one sentence on stderr, with --json an object, and a code."""
     try:
         app(standalone_mode=False)
         sys.exit(0)
@@ -334,6 +338,17 @@ def _check_data(data: str) -> None:
         raise InputError(
             f"--data is 'digits', a folder of class folders or parquet, {data!r} is not there"
         )
+
+
+def _load(data: str, seed: int, resolution: int | None, progress: Progress) -> Task:
+    """The task, with a word on stderr about images that could not be read."""
+    from edgekit.core.task import load_task
+
+    task = load_task(data, seed=seed, resolution=resolution, progress=progress)
+    if task.n_skipped:
+        names = "; ".join(task.skipped[:3])
+        print(f"edgekit: {task.n_skipped} images could not be read: {names}", file=sys.stderr)
+    return task
 
 
 def _need(path: Path, what: str) -> None:
