@@ -51,12 +51,15 @@ class BlockKernels:
     kernels: dict[Context, tuple[Kernel, ...]]
     size_bytes: dict[Context, int]
 
+    def by_block(self, space: MBConvSpace, candidate: Candidate) -> list[tuple[Kernel, ...]]:
+        """Kernels of each block of a candidate that is not skipped, in order."""
+        codes = _codes(space, np.array([candidate.genes]))[:, 0].tolist()
+        contexts = (_context(block, code) for block, code in enumerate(codes))
+        return [self.kernels[context] for context in contexts if context[1] != SKIP]
+
     def of(self, space: MBConvSpace, candidate: Candidate) -> list[Kernel]:
         """All kernels of a candidate, put together from its blocks."""
-        genes = np.array([candidate.genes])
-        codes = _codes(space, genes)
-        contexts = (_context(b, int(code)) for b, code in enumerate(codes[:, 0]) if code >= 0)
-        return [kernel for context in contexts for kernel in self.kernels[context]]
+        return [kernel for kernels in self.by_block(space, candidate) for kernel in kernels]
 
 
 def lower_blocks(space: MBConvSpace, *, n_threads: int, progress: Progress) -> BlockKernels:
@@ -96,9 +99,9 @@ class CostTable:
     """Additive costs of the blocks of a space: latency in seconds and size in bytes.
 
     Attributes:
-        latency_s: ``(blocks, 7 * 8)`` float64, indexed by block and context code; skipped blocks
-            cost 0.
-        size_bytes: ``(blocks, 7 * 8)`` float64.
+        latency_s: ``(blocks, 7 * 8)`` float64, indexed by block and context code. A skipped block
+            costs 0, a context that does not exist nan.
+        size_bytes: the same in bytes of the model file.
         relative_interval: bounds of the predictor's 90 % interval, relative to the latency.
     """
 
@@ -107,21 +110,21 @@ class CostTable:
     relative_interval: tuple[float, float]
 
     def latencies_s(self, space: MBConvSpace, genes: Genes) -> Floats:
-        """Latency of each row of canonical genes ``(n, genes)``, in seconds ``(n,)``."""
+        """Latency of each row of canonical genes ``(n, genes)``, in seconds ``(n,)`` float64."""
         return _gather(self.latency_s, _codes(space, genes))
 
     def sizes_bytes(self, space: MBConvSpace, genes: Genes) -> Floats:
-        """File size of each row of canonical genes, in bytes ``(n,)``."""
+        """File size of each row of canonical genes ``(n, genes)``, in bytes ``(n,)`` float64."""
         return _gather(self.size_bytes, _codes(space, genes))
 
     def block_latencies_s(self, space: MBConvSpace, candidate: Candidate) -> dict[str, float]:
-        """Latency of each active block of a candidate, by name, in seconds; they add up to its own."""
+        """Latency of each active block of a candidate, by name, in seconds; the sum is its own."""
         codes = _codes(space, np.array([candidate.genes]))[:, 0]
         names = _block_names(space)
         return {
             name: float(row[code])
             for name, row, code in zip(names, self.latency_s, codes, strict=True)
-            if code >= 0
+            if code < SKIP * _N_CONTEXTS
         }
 
     def predicted(self, space: MBConvSpace, candidate: Candidate) -> Predicted:
@@ -153,7 +156,8 @@ def compile_table(
         )
     costs = dict(zip(distinct, predictor.kernel_costs_s(distinct).tolist(), strict=True))
     shape = (space.n_positions + 2, (SKIP + 1) * _N_CONTEXTS)
-    latency, size = np.zeros(shape), np.zeros(shape)
+    latency, size = np.full(shape, np.nan), np.full(shape, np.nan)
+    latency[1:-1, SKIP * _N_CONTEXTS :] = size[1:-1, SKIP * _N_CONTEXTS :] = 0
     for row, code in np.ndindex(*shape):
         kernels = blocks.kernels.get(_context(row, code))
         if kernels is not None:
@@ -183,27 +187,29 @@ def _context(block: int, code: int) -> Context:
     return (block, operation, rest >> 2, (rest >> 1) & 1, rest & 1)
 
 
-def _codes(space: MBConvSpace, genes: Genes) -> NDArray[np.int64]:
-    """Context code of every block ``(blocks, n)``; -1 where the block is skipped."""
+def _codes(space: MBConvSpace, genes: Genes) -> NDArray[np.uint8]:
+    """Context code of every block ``(blocks, n)``; bytes, because this is all about bandwidth."""
     n = space.n_positions
-    precision = np.ascontiguousarray(genes[:, n:].T)
-    skipped = np.zeros(precision.shape, dtype=bool)
-    skipped[1:-1] = genes[:, :n].T == SKIP
-    before, after = np.zeros_like(precision), np.zeros_like(precision)
-    for block in range(1, n + 2):
-        before[block] = np.where(skipped[block - 1], before[block - 1], precision[block - 1])
-    for block in range(n, -1, -1):
-        after[block] = np.where(skipped[block + 1], after[block + 1], precision[block + 1])
-    codes = before * 4 + precision * 2 + after
-    codes[1:-1] += genes[:, :n].T * _N_CONTEXTS
-    codes[skipped] = -1
+    columns = np.ascontiguousarray(genes.astype(np.uint8).T)
+    operations, precisions = columns[:n], columns[n:]
+    active = np.ones(precisions.shape, dtype=np.uint8)
+    active[1:-1] = operations != SKIP
+    codes = precisions * np.uint8(2)
+    codes[1:-1] += operations * np.uint8(_N_CONTEXTS)
+    for weight, order in ((4, range(n + 2)), (1, range(n + 1, -1, -1))):
+        passed_on = np.zeros(len(genes), dtype=np.uint8)
+        for block in order:
+            codes[block] += passed_on * np.uint8(weight)
+            passed_on ^= (passed_on ^ precisions[block]) & active[block]
     return codes
 
 
-def _gather(table: Floats, codes: NDArray[np.int64]) -> Floats:
-    total = np.zeros(codes.shape[1])
+def _gather(table: Floats, codes: NDArray[np.uint8]) -> Floats:
+    """Sum over the blocks of the entries that the codes ``(blocks, n)`` name, ``(n,)``."""
+    total, entries = np.zeros(codes.shape[1]), np.empty(codes.shape[1])
     for row, code in zip(table, codes, strict=True):
-        total += row.take(code) * (code >= 0)
+        np.take(row, code.astype(np.intp), out=entries, mode="clip")
+        total += entries
     return total
 
 

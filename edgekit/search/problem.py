@@ -104,17 +104,11 @@ class Strategy(Protocol):
 
 
 def fresh(genes: Genes, history: Sequence[Evaluated], n: int) -> list[Candidate]:
-    """The first ``n`` distinct rows that were not measured yet."""
+    """The first ``n`` distinct rows of ``(m, genes)`` canonical genes not measured yet."""
     seen = {entry.candidate for entry in history}
-    result: list[Candidate] = []
-    for row in genes.tolist():
-        candidate = Candidate(tuple(row))
-        if candidate not in seen:
-            seen.add(candidate)
-            result.append(candidate)
-        if len(result) == n:
-            break
-    return result
+    rows = (Candidate(tuple(row)) for row in genes.tolist())
+    distinct = dict.fromkeys(candidate for candidate in rows if candidate not in seen)
+    return list(distinct)[: max(0, n)]
 
 
 def front(entries: Sequence[Evaluated]) -> list[Evaluated]:

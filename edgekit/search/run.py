@@ -7,7 +7,7 @@ measured front
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class RunSettings:
         seed: of every random choice.
 
     Raises:
-        InputError: a count out of range.
+        InputError: an unknown strategy, or a count or seed out of its range.
     """
 
     data: str
@@ -79,8 +79,14 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)
-        if self.n_evaluations < 1 or self.population < 1 or self.n_table_networks < 0:
-            raise InputError(f"a search measures at least one candidate, got {self.n_evaluations}")
+        for name, least in (
+            ("n_evaluations", 1),
+            ("population", 1),
+            ("n_table_networks", 0),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
     def to_json(self) -> dict[str, object]:
         """Plain values, for ``run.json``."""
@@ -99,8 +105,10 @@ class RunSettings:
             training = TrainRecipe(**fields.pop("training"))  # type: ignore[arg-type]
             limits = Limits(**fields.pop("limits"))  # type: ignore[arg-type]
             return cls(space=space, training=training, limits=limits, **fields)  # type: ignore[arg-type]
-        except (TypeError, KeyError) as error:
-            raise InputError(f"a run has the fields of RunSettings: {error}") from error
+        except (TypeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"a run has the fields of RunSettings, this one does not: {error}; start a new one"
+            ) from error
 
 
 def write_settings(folder: Path, settings: RunSettings, provenance: dict[str, object]) -> None:
@@ -211,6 +219,9 @@ def execute(
 ) -> Run:
     """Run a search, or go on with one that was interrupted.
 
+    A search that goes on asks the strategy everything again from the start and measures only what
+    is not in the run folder yet: what was measured is as in a search that was never stopped.
+
     Args:
         folder: run folder with ``run.json``.
         settings: as in ``run.json``.
@@ -231,22 +242,23 @@ def execute(
     problem = SearchProblem(
         space, table, settings.limits, settings.n_evaluations, settings.population, settings.seed
     )
-    history = trials.all()
+    measured = {entry.candidate: entry for entry in trials.all()}
     with progress.track(
-        settings.n_evaluations, f"searching with {settings.strategy}", n_start=len(history)
+        settings.n_evaluations, f"searching with {settings.strategy}", n_start=len(measured)
     ) as update:
-        while len(history) < settings.n_evaluations:
-            whole = len(history) // settings.population * settings.population
-            asked = strategy.ask(problem, history[:whole])
+        history: list[Evaluated] = []
+        while len(measured) < settings.n_evaluations:
+            asked = strategy.ask(problem, history)
             if not asked:
                 break
-            done = {entry.candidate for entry in history[whole:]}
-            for candidate in (c for c in asked if c not in done):
-                entry = evaluate(candidate)
-                trials.add(entry)
-                history.append(entry)
-                update(len(history), _best_so_far(history, settings.limits))
-    return Run(folder, settings, space, net, table, tuple(history))
+            for candidate in asked:
+                if candidate not in measured:
+                    measured[candidate] = evaluate(candidate)
+                    trials.add(measured[candidate])
+                    best = _best_so_far(measured.values(), settings.limits)
+                    update(len(measured), best)
+                history.append(measured[candidate])
+    return Run(folder, settings, space, net, table, tuple(measured.values()))
 
 
 def cost_table(
@@ -288,8 +300,8 @@ def measure_candidates(
     return [(c, figures[c.text]) for c in candidates]
 
 
-def _best_so_far(history: Sequence[Evaluated], limits: Limits) -> str:
-    inside = [entry for entry in history if entry.meets(limits)]
+def _best_so_far(measured: Collection[Evaluated], limits: Limits) -> str:
+    inside = [entry for entry in measured if entry.meets(limits)]
     if not inside:
         return "nothing inside the limits yet"
     best = max(inside, key=lambda e: e.accuracy.top1)

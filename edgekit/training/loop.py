@@ -29,19 +29,22 @@ class TrainRecipe:
 
     Attributes:
         n_epochs: passes over the training split, above 0; fractions allowed.
-        batch_size: images a step.
+        batch_size: images a step, above 0.
         learning_rate: peak of the schedule (linear warm-up over 5 % of the steps, then cosine to
             zero).
         weight_decay: on weights of more than one dimension only (no decay on batch norm and
-            biases).
+            biases), 0 or more.
         label_smoothing: 0..1.
         ema_decay: decay of the averaged weights per step, 0..1.
         mirror: whether a mirrored image keeps its class (false for digits and letters).
-        small_share: share of the steps, from the first, that train at three quarters of the side:
-            cheaper early epochs (progressive resizing, Howard 2018; Tan & Le 2021, arXiv
+        small_share: share of the steps, 0..1, from the first, that train at three quarters of the
+            side: cheaper early epochs (progressive resizing, Howard 2018; Tan & Le 2021, arXiv
             2104.00298, section 4).
-        seed: of order, augmentation and sampled sub-networks.
-        checkpoint_every: steps between checkpoints.
+        seed: of order, augmentation and sampled sub-networks, 0 or more.
+        checkpoint_every: steps between checkpoints, above 0.
+
+    Raises:
+        InputError: a value out of its range.
     """
 
     n_epochs: float
@@ -56,9 +59,15 @@ class TrainRecipe:
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        if not (self.n_epochs > 0 and self.batch_size > 0 and self.learning_rate > 0):
+        for name in ("n_epochs", "batch_size", "learning_rate", "checkpoint_every"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be above zero, got {getattr(self, name)}")
+        for name in ("label_smoothing", "ema_decay", "small_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if not (self.weight_decay >= 0 and self.seed >= 0):
             raise InputError(
-                f"epochs, batch size and learning rate must be above zero, got {self}"
+                f"weight_decay and seed must be 0 or more, got {self.weight_decay} and {self.seed}"
             )
 
     @property
@@ -122,7 +131,7 @@ class Averaged:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move the average towards the model after ``step`` steps."""
+        """Move the average towards the model after step ``step``, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         shadows = list(self.shadow.values())
         torch._foreach_lerp_(shadows, [p.detach() for p in model.parameters()], 1 - decay)
@@ -159,7 +168,8 @@ def train(
         checkpoint: file to resume from and to write to; None keeps nothing.
 
     Raises:
-        InputError: the checkpoint belongs to another recipe.
+        InputError: the checkpoint is damaged or belongs to another recipe, or the loss is no
+            longer finite.
     """
     n_steps = recipe.n_steps(len(task.train.labels))
     optimizer, average = make_optimizer(model, recipe), Averaged(model, recipe.ema_decay)
@@ -183,6 +193,11 @@ def train(
                 x = three_quarters(x)
             optimizer.zero_grad(set_to_none=True)
             loss = objective(x, y, np.random.default_rng((recipe.seed, 2, step)))
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the loss must stay finite, it is {loss} in step {step}; "
+                    "start again with a lower learning rate"
+                )
             optimizer.step()
             average.update(model, step)
             smooth_loss = loss if math.isnan(smooth_loss) else 0.98 * smooth_loss + 0.02 * loss
@@ -226,9 +241,11 @@ def _restore(
             "start a new run folder"
         )
     model.load_state_dict(saved.group("model"))
-    average.shadow = saved.group("ema")
-    momentum = saved.group("momentum")
+    ema, momentum = saved.group("ema"), saved.group("momentum")
+    # In the memory format of the parameters, so that sums round as they did before.
     for name, parameter in model.named_parameters():
+        average.shadow[name] = torch.empty_like(parameter).copy_(ema[name]).detach()
         if name in momentum:
-            optimizer.state[parameter]["momentum_buffer"] = momentum[name]
+            buffer = torch.empty_like(parameter).copy_(momentum[name]).detach()
+            optimizer.state[parameter]["momentum_buffer"] = buffer
     return saved.step

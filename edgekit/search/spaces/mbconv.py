@@ -30,11 +30,27 @@ PRECISIONS = (Precision.FP32, Precision.INT8)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Blocks of one width; the first block carries the stride."""
+    """Blocks of one width.
+
+    Attributes:
+        width: output channels, at least 8.
+        depth: blocks, at least 1.
+        stride: of the first block, 1 or 2.
+
+    Raises:
+        InputError: a value out of its range.
+    """
 
     width: int
     depth: int
     stride: int
+
+    def __post_init__(self) -> None:
+        if self.width < 8 or self.depth < 1 or self.stride not in (1, 2):
+            raise InputError(
+                "a stage has a width of at least 8, a depth of at least 1 and a stride of 1 or 2, "
+                f"got {self}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +60,14 @@ class MBConvRecipe:
     Attributes:
         resolution: side of the square input in pixels, 32..224.
         n_classes: outputs, at least 2.
-        stem_width: channels after the first 3x3 convolution.
+        stem_width: channels after the first 3x3 convolution, at least 8.
         stem_stride: its stride, 1 or 2.
-        first_width: channels after the fixed depthwise-separable block.
-        stages: the searchable stages.
-        head_width: channels of the last 1x1 convolution.
+        first_width: channels after the fixed depthwise-separable block, at least 8.
+        stages: the searchable stages, at least one.
+        head_width: channels of the last 1x1 convolution, at least 8.
 
     Raises:
-        InputError: a resolution outside 32..224, fewer than two classes, or a width below 8.
+        InputError: a value out of its range.
     """
 
     resolution: int
@@ -67,13 +83,12 @@ class MBConvRecipe:
             raise InputError(f"mbconv takes a resolution from 32 to 224, got {self.resolution}")
         if self.n_classes < 2:
             raise InputError(f"a classifier needs at least two classes, got {self.n_classes}")
-        if (
-            min(
-                self.stem_width, self.first_width, self.head_width, *(s.width for s in self.stages)
-            )
-            < 8
-        ):
+        if min(self.stem_width, self.first_width, self.head_width) < 8:
             raise InputError(f"widths must be at least 8, got {self}")
+        if self.stem_stride not in (1, 2) or not self.stages:
+            raise InputError(
+                f"mbconv takes a stem stride of 1 or 2 and a stage or more, got {self}"
+            )
 
     @classmethod
     def for_task(cls, resolution: int, n_classes: int) -> MBConvRecipe:
@@ -110,7 +125,7 @@ class MBConvRecipe:
             fields = dict(document)
             stages = tuple(Stage(**stage) for stage in fields.pop("stages"))  # type: ignore[attr-defined]
             return cls(stages=stages, **fields)  # type: ignore[arg-type]
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise InputError(
                 f"an mbconv recipe has the fields of MBConvRecipe, got {document}: {error}"
             ) from error

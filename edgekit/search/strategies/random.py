@@ -15,4 +15,4 @@ class RandomStrategy:
         """The next population; see ``Strategy``."""
         n = min(problem.population, problem.n_evaluations - len(history))
         drawn = problem.space.sample(20 * problem.population, problem.rng(len(history)))
-        return fresh(drawn, history, max(0, n))
+        return fresh(drawn, history, n)

@@ -8,27 +8,34 @@ was measured is reported.
 As published: one-hot features with inactive genes masked, ridge or RBF-SVR chosen by 5-fold
 cross-validation for the accuracy, NSGA-II inside. Where we differ: the latency and size of a
 candidate come from the cost table instead of a learnt predictor; limits are constraints of the
-inner search; candidates measured before are removed and the next fronts move up (the released code
-measures some twice); the first population is drawn inside the limits.
+inner search; what it saw is spread over the latency range, and candidates measured before make
+room for the next (the released code measures some twice); the first population is drawn inside the
+limits; each inner search has a seed of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
 from edgekit.search.costs import Genes
+from edgekit.search.nsga2 import evolve
 from edgekit.search.problem import Evaluated, SearchProblem, fresh
+
+_N_FOLDS = 5
+_N_DRAWN = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class SimQStrategy:
     """LINAS with precision genes.
+
+    Needs five measured candidates for its first predictor; until then it asks as for the first
+    population.
 
     Attributes:
         n_generations: generations of the inner search, above 0.
@@ -43,87 +50,80 @@ class SimQStrategy:
         n = min(problem.population, problem.n_evaluations - len(history))
         if n <= 0:
             return []
-        if len(history) < problem.population:
+        if len(history) < _N_FOLDS:
             return fresh(_inside_limits(problem), history, n)
-        score = AccuracyModel(problem, history)
-        genes, objectives = self._evolve(problem, score)
-        return fresh(_diverse(genes, objectives, problem), history, n)
+        return fresh(self._evolved(problem, history), history, n)
 
-    def _evolve(
-        self, problem: SearchProblem, score: AccuracyModel
-    ) -> tuple[Genes, NDArray[np.float64]]:
-        """NSGA-II (Deb et al. 2002) on predicted error and latency.
+    def _evolved(self, problem: SearchProblem, history: Sequence[Evaluated]) -> Genes:
+        """Everything an inner search on predicted error and latency has seen, best first.
 
         Returns:
-            Every distinct candidate it saw inside the limits, ``(n, genes)``, and their objectives
-            ``(n, 2)``: predicted error, 0..1 or a little beyond, and latency in seconds.
+            Distinct canonical genes ``(n, genes)``: those predicted inside the limits, spread over
+            their latency range, then the others, nearest to the limits first.
         """
-        from pymoo.algorithms.moo.nsga2 import NSGA2
-        from pymoo.core.problem import Problem
-        from pymoo.operators.crossover.sbx import SBX
-        from pymoo.operators.mutation.pm import PM
-        from pymoo.operators.repair.rounding import RoundingRepair
-        from pymoo.optimize import minimize
+        space, accuracy = problem.space, AccuracyModel(problem, history)
 
-        space, seen = problem.space, []
+        def score(genes: Genes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            genes = space.canonical(genes)
+            error = 1.0 - accuracy(genes)
+            objectives = np.stack([error, problem.table.latencies_s(space, genes)], axis=1)
+            return objectives, problem.margins(genes).clip(min=0).sum(axis=1)
 
-        class Inner(Problem):  # type: ignore[misc]
-            def _evaluate(self, x: Genes, out: dict[str, Any], *_: object, **__: object) -> None:
-                genes = space.canonical(x.astype(np.int64))
-                error = 1.0 - score(genes)
-                latency = problem.table.latencies_s(space, genes)
-                out["F"], out["G"] = np.stack([error, latency], axis=1), problem.margins(genes)
-                inside = (out["G"] <= 0).all(axis=1)
-                seen.append((genes[inside], out["F"][inside]))
-
-        upper = np.array(space.n_choices) - 1
-        inner = Inner(n_var=len(upper), n_obj=2, n_ieq_constr=2, xl=0, xu=upper, vtype=int)
-        algorithm = NSGA2(
-            pop_size=self.inner_population,
-            sampling=_inside_limits(problem)[: self.inner_population],
-            crossover=SBX(prob=0.9, eta=15, vtype=float, repair=RoundingRepair()),
-            mutation=PM(
-                prob=1.0, prob_var=2 / len(upper), eta=20, vtype=float, repair=RoundingRepair()
-            ),
-            eliminate_duplicates=True,
+        genes, objectives, violation = evolve(
+            score,
+            _inside_limits(problem)[: self.inner_population],
+            space.n_choices,
+            n_generations=self.n_generations,
+            rng=problem.rng(len(history)),
         )
-        minimize(inner, algorithm, ("n_gen", self.n_generations), seed=problem.seed, verbose=False)
-        genes, figures = (np.concatenate(parts) for parts in zip(*seen, strict=True))
-        _, first = np.unique(genes, axis=0, return_index=True)
-        return genes[np.sort(first)], figures[np.sort(first)]
+        genes, first = np.unique(space.canonical(genes), axis=0, return_index=True)
+        objectives, violation = objectives[first], violation[first]
+        inside = violation == 0
+        outside = genes[~inside][np.argsort(violation[~inside], kind="stable")]
+        spread = genes[inside][_spread(objectives[inside], problem.population)]
+        return np.concatenate([spread, outside])
 
 
 def _inside_limits(problem: SearchProblem) -> Genes:
-    """Random genes, those inside the limits first, then the nearest to them."""
-    drawn = problem.space.sample(20_000, problem.rng(0))
+    """Distinct random genes, those inside the limits first, then the nearest to them."""
+    drawn = problem.space.sample(_N_DRAWN, problem.rng(0))
+    _, first = np.unique(drawn, axis=0, return_index=True)
+    drawn = drawn[np.sort(first)]
     worst = problem.margins(drawn).max(axis=1)
     inside = np.flatnonzero(worst <= 0)
     outside = np.argsort(worst, kind="stable")
     outside = outside[worst[outside] > 0]
-    return drawn[np.concatenate([inside, outside])]
+    return np.asarray(drawn[np.concatenate([inside, outside])])
 
 
-def _diverse(genes: Genes, figures: NDArray[np.float64], problem: SearchProblem) -> Genes:
-    """Predicted best first, spread over the latency range.
+def _spread(objectives: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:
+    """Indices ``(n,)``, best predicted first, spread over the latency range.
 
-    The range is divided into as many bins as the population has places; the best predicted
-    candidate of each bin comes first, then the second of each, and so on.
+    The range is divided into bins that hold equally many; the candidate with the smallest error of
+    each bin comes first, then the second of each, and so on.
+
+    Args:
+        objectives: ``(n, 2)``, error and latency; may be empty.
+        n_bins: above 0.
     """
-    n_bins = problem.population
-    edges = np.quantile(figures[:, 1], np.linspace(0, 1, n_bins + 1)[1:-1])
-    bins = np.searchsorted(edges, figures[:, 1])
-    order = np.lexsort((figures[:, 0], bins))
-    rank = np.empty(len(order), dtype=np.int64)
-    counts: dict[int, int] = {}
-    for index in order:
-        key = int(bins[index])
-        rank[index] = counts.get(key, 0)
-        counts[key] = rank[index] + 1
-    return genes[np.lexsort((figures[:, 0], rank))]
+    error, latency = objectives.T
+    by_latency = np.argsort(latency, kind="stable")
+    bins = np.empty(len(error), dtype=np.int64)
+    bins[by_latency] = np.arange(len(error)) * n_bins // max(1, len(error))
+    by_bin = np.lexsort((error, bins))
+    _, start, n_in_bin = np.unique(bins[by_bin], return_index=True, return_counts=True)
+    place = np.empty(len(error), dtype=np.int64)
+    place[by_bin] = np.arange(len(error)) - np.repeat(start, n_in_bin)
+    return np.lexsort((error, place))
 
 
 class AccuracyModel:
-    """Ridge or RBF-SVR on masked one-hot genes, whichever has the smaller cross-validated error."""
+    """Ridge or RBF-SVR on masked one-hot genes, whichever cross-validates better.
+
+    Args:
+        problem: gives the features and the seed of the folds.
+        history: at least 5 measured candidates.
+    """
 
     def __init__(self, problem: SearchProblem, history: Sequence[Evaluated]) -> None:
         from sklearn.linear_model import Ridge
@@ -135,7 +135,7 @@ class AccuracyModel:
         self._space = problem.space
         x = self._space.features(np.array([entry.candidate.genes for entry in history]))
         y = 100 * np.array([entry.accuracy.top1 for entry in history])
-        folds = KFold(min(5, len(history)), shuffle=True, random_state=problem.seed)
+        folds = KFold(_N_FOLDS, shuffle=True, random_state=problem.seed)
         grids = (
             (Ridge(), {"ridge__alpha": [0.1, 0.3, 1.0, 3.0, 10.0, 30.0]}),
             (SVR(epsilon=0.0), {"svr__C": [1.0, 3.0, 10.0, 30.0, 100.0]}),
