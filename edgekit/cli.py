@@ -33,9 +33,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-# Typer exports what a parser raises only through its most special case.
-_UsageError = typer.BadParameter.__bases__[0]
-
 SpaceName = Annotated[str, typer.Argument(help="Search space: mbconv.")]
 DataText = Annotated[
     str, typer.Option("--data", help="digits, a folder of class folders, or parquet.")
@@ -306,13 +303,13 @@ def fit(
 
 
 def main() -> NoReturn:
-    """Run a command; an error becomes one sentence on stderr, with --json an object, and a code."""
+    """Run a verb; an error becomes one sentence on stderr, with --json an object, and a code."""
     try:
         app(standalone_mode=False)
         sys.exit(0)
     except EdgekitError as error:
         _fail(type(error).__name__, str(error), error.exit_code)
-    except _UsageError as error:
+    except typer.TyperException as error:
         _fail("InputError", f"{error.format_message()} Try --help.", InputError.exit_code)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)

@@ -1,6 +1,6 @@
 """The stages as functions, and ``fit``, which is all of them: the only place where rooms meet.
 
-    profile_target --> run_search --> export_bundle --> verify_bundle
+profile_target --> run_search --> export_bundle --> verify_bundle
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Effort:
         )
 
 
-FULL = Effort(540_000, 225_000, 128, 48, 12, 48, narrow=False)
+FULL = Effort(450_000, 135_000, 128, 36, 12, 48, narrow=False)
 QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
 
 
@@ -332,7 +332,9 @@ def verify_bundle(
     return verify(opened, _target(target), task, limits=limits, progress=progress or Progress())
 
 
-def write_verify_report(path: Path, bundle: Bundle, proof: Proof, task: Task, command: str) -> None:
+def write_verify_report(
+    path: Path, bundle: Bundle, proof: Proof, task: Task, command: str
+) -> None:
     """The page of a verification."""
     write_report(path, render_verify(verify_report(bundle, proof, task, command)))
 
@@ -427,7 +429,13 @@ def _fit_candidates(
             attempts.append(Attempted(entry.candidate, predicted, again, verdict))
             continue
         bundle = export_bundle(
-            run, task, out, candidate=entry.candidate, limits=limits, effort=effort, progress=progress
+            run,
+            task,
+            out,
+            candidate=entry.candidate,
+            limits=limits,
+            effort=effort,
+            progress=progress,
         )
         proof = verify_bundle(bundle, run.settings.target, task, limits=limits, progress=progress)
         if proof.broken:
@@ -476,7 +484,9 @@ class _Chooser:
         if not self._rejected:
             return entry.latency.quantile_s(self._limits.quantile)
         figures = [r.latency for r in self._rejected.values()]
-        ratio = float(np.median([f.quantile_s(self._limits.quantile) / f.label_s for f in figures]))
+        ratio = float(
+            np.median([f.quantile_s(self._limits.quantile) / f.label_s for f in figures])
+        )
         genes = np.array([entry.candidate.genes])
         return ratio * float(self.table.latencies_s(self._run.space, genes)[0])
 
@@ -489,7 +499,7 @@ def _measure(run: Run, candidate: Candidate) -> Measured:
 def _settle_precision(
     run: Run, entry: Evaluated, limits: Limits, evaluate: Evaluator
 ) -> tuple[Evaluated, dict[str, str]]:
-    """Turn int8 blocks back to fp32 where int8 is not faster here, unless the size limit needs them.
+    """Turn int8 blocks to fp32 where int8 is not faster here, unless the size limit needs them.
 
     Each int8 block is compared with itself in fp32 inside the network, in interleaved pairs; int8
     stays where the 95 % interval of the ratio lies below 1.
@@ -501,12 +511,14 @@ def _settle_precision(
         genes = list(candidate.genes)
         genes[space.n_positions + names.index(name)] = 0
         plain = Candidate(tuple(genes))
-        models = [candidate_model(space, c) for c in (candidate, plain)]
-        ratio = compare_models(*models, target, n_pairs=_N_PAIRS, seed=run.settings.seed)
+        now, then = candidate_model(space, candidate), candidate_model(space, plain)
+        ratio = compare_models(now, then, target, n_pairs=_N_PAIRS, seed=run.settings.seed)
         if ratio.interval[1] < 1:
             continue
-        if limits.size_bytes is not None and models[1].ByteSize() > limits.size_bytes:
-            notes[name] = f"int8 not faster here (ratio {ratio.ratio:.2f}), kept for the size limit"
+        if limits.size_bytes is not None and then.ByteSize() > limits.size_bytes:
+            notes[name] = (
+                f"int8 not faster here (ratio {ratio.ratio:.2f}), kept for the size limit"
+            )
             continue
         notes[name] = f"int8 not faster here (ratio {ratio.ratio:.2f}): fp32 kept"
         candidate = plain

@@ -219,7 +219,7 @@ def _artifact_blocks(proof: Proof) -> list[BlockRow]:
 
 
 def _measured_points(fitted: Fitted) -> list[FrontPoint]:
-    entries = {e.candidate: e for e in fitted.run.measured} | {fitted.entry.candidate: fitted.entry}
+    entries = {entry.candidate: entry for entry in (*fitted.run.measured, fitted.entry)}
     return [
         FrontPoint(
             entry.candidate.text,

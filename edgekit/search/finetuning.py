@@ -1,9 +1,8 @@
-"""The network of a candidate: extracted from the supernet, then trained alone under the largest."""
+"""The network of a candidate: out of the supernet, then trained alone under the largest one."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch
 

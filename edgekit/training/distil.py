@@ -31,7 +31,7 @@ def distilling_objective(
             target = teacher(x)
         logits = student(x)
         loss = 0.5 * cross_entropy(logits, y, smoothing) + 0.5 * distillation(logits, target)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach())
 
     return objective
