@@ -51,7 +51,6 @@ class Trials:
             directions=["maximize", "minimize", "minimize"],
             load_if_exists=True,
         )
-        self._study.set_metric_names(["top1", "latency_p50_s", "size_bytes"])
 
     def add(self, entry: Evaluated) -> None:
         """Store one measured candidate."""
