@@ -6,6 +6,7 @@ Nothing heavy is imported before a verb runs, so that ``--help`` answers at once
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from edgekit.core.errors import EdgekitError, InputError
-from edgekit.core.limits import Limits
+from edgekit.core.errors import EdgekitError, Infeasible, InputError
+from edgekit.core.limits import QUANTILES, Limits
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.units import format_duration, format_size
@@ -26,12 +27,8 @@ if TYPE_CHECKING:
     from edgekit.search.run import Run
     from edgekit.workflow import Effort
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+_INTERRUPTED = 130
 
 SpaceName = Annotated[str, typer.Argument(help="Search space: mbconv.")]
 DataText = Annotated[
@@ -59,15 +56,15 @@ Evaluations = Annotated[
     int | None, typer.Option("--evaluations", min=1, help="Candidates to measure.")
 ]
 Epochs = Annotated[
-    float | None, typer.Option("--epochs", min=0, help="Epochs the supernet is trained.")
+    int | None, typer.Option("--epochs", min=1, help="Epochs the supernet is trained.")
 ]
 FinetuneEpochs = Annotated[
-    float | None,
+    int | None,
     typer.Option("--finetune-epochs", min=0, help="Epochs of the chosen network; 0: none."),
 ]
 Supernet = Annotated[
     Path | None,
-    typer.Option("--supernet", help="Run folder of the same space whose supernet is taken over."),
+    typer.Option("--supernet", help="Run of the same space, data and seed to take it over from."),
 ]
 
 
@@ -86,6 +83,7 @@ def profile(
 ) -> None:
     """Measure a device and fit its latency predictor."""
     device = Target(target)
+    _check_out(out)
     from edgekit.workflow import REPORT, profile_target
 
     made = profile_target(device, out, quick=quick, seed=seed, progress=Progress(quiet=as_json))
@@ -131,9 +129,13 @@ def search(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Train a supernet and search it for networks inside the limits."""
-    limits = Limits.of(max_latency, max_size, quantile)
+    """Search networks that keep the limits.
+
+    Trains a supernet, costs candidates with the profile's predictor and measures the best.
+    """
+    limits = _limits(max_latency, max_size, quantile)
     _check_inputs(space, data)
+    _check_out(out)
     from edgekit.devices.profile import DeviceProfile
     from edgekit.workflow import run_search
     from edgekit.workflow import space as space_named
@@ -184,21 +186,23 @@ def export(
     quick: Quick = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune the best candidate, export it and write a bundle."""
-    limits = Limits.of(max_latency, max_size, quantile)
+    """Fine-tune a candidate and write a bundle."""
+    limits = _limits(max_latency, max_size, quantile)
     _need(run / "run.json", "a run folder")
+    _check_out(out)
     from edgekit.core.candidate import Candidate
     from edgekit.search.run import read_settings
     from edgekit.workflow import export_bundle, resume_search, task_of
 
     progress = Progress(quiet=as_json)
+    chosen = Candidate.parse(candidate) if candidate else None
     task = task_of(read_settings(run), progress)
     finished = resume_search(run, task, progress=progress)
     bundle = export_bundle(
         finished,
         task,
         out,
-        candidate=Candidate.parse(candidate) if candidate else None,
+        candidate=chosen,
         limits=limits if max_latency or max_size else None,
         effort=_effort(quick, len(task.train), None, None, finetune_epochs),
         progress=progress,
@@ -226,9 +230,11 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a bundle again: parity, accuracy, latency, size, placement."""
-    limits, device = Limits.of(max_latency, max_size, quantile), Target(target)
+    """Measure all that a bundle promises again."""
+    limits, device = _limits(max_latency, max_size, quantile), Target(target)
     _check_data(data)
+    if report is not None:
+        _check_out(report.parent)
     from edgekit.export.bundle import Bundle
     from edgekit.workflow import verify_bundle, write_verify_report
 
@@ -241,7 +247,8 @@ def verify(
     proof = verify_bundle(opened, device, task, limits=asked, progress=progress)
     if report is not None:
         write_verify_report(report, opened, proof, task, _command())
-    _print(as_json, _proof_lines(proof), _proof_text(proof))
+    if proof.holds or not as_json:
+        _print(as_json, _proof_lines(proof), _proof_text(proof))
     proof.require()
 
 
@@ -267,9 +274,13 @@ def fit(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Profile, search, export and verify: an artifact that was measured to keep the limits."""
-    limits, device = Limits.of(max_latency, max_size, quantile), Target(target)
+    """Deliver a measured artifact: all of it in a row.
+
+    Profiles, searches, exports and verifies until an artifact was measured to keep the limits.
+    """
+    limits, device = _limits(max_latency, max_size, quantile), Target(target)
     _check_inputs(space, data)
+    _check_out(out)
     from edgekit.workflow import REPORT
     from edgekit.workflow import fit as fit_space
 
@@ -305,23 +316,50 @@ def fit(
 def main() -> NoReturn:
     """Run a verb; an error becomes one sentence on stderr, with --json an object, and a code."""
     try:
-        app(standalone_mode=False)
-        sys.exit(0)
+        exit_code = app(standalone_mode=False)
+    except Infeasible as error:
+        _fail(
+            "Infeasible", str(error), error.exit_code, binding=error.binding, nearest=error.nearest
+        )
     except EdgekitError as error:
         _fail(type(error).__name__, str(error), error.exit_code)
     except typer.TyperException as error:
-        _fail("InputError", f"{error.format_message()} Try --help.", InputError.exit_code)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted", "stopped; the same command, or edgekit resume, goes on", 130)
+        message = f"{error.format_message().rstrip('.')}; try --help"
+        _fail("InputError", message, InputError.exit_code)
+    except OSError as error:
+        message = f"a file or folder cannot be used: {error}; check path, rights and free space"
+        _fail("InputError", message, InputError.exit_code)
+    if exit_code == _INTERRUPTED:
+        _fail("Interrupted", "stopped; the same command, or edgekit resume, goes on", exit_code)
+    sys.exit(exit_code)
 
 
-def _fail(kind: str, message: str, exit_code: int) -> NoReturn:
+def _fail(kind: str, message: str, exit_code: int, **more: str) -> NoReturn:
+    message = " ".join(message.split())
     if "--json" in sys.argv:
-        print(json.dumps({"error": kind, "message": message, "exit_code": exit_code}))
+        print(json.dumps({"error": kind, "message": message, "exit_code": exit_code, **more}))
     print(f"edgekit: {message}", file=sys.stderr)
     sys.exit(exit_code)
+
+
+def _limits(max_latency: str | None, max_size: str | None, quantile: str) -> Limits:
+    if quantile != QUANTILES[0] and max_latency is None:
+        raise InputError(
+            f"--quantile says which latency --max-latency is on, got {quantile} without that; "
+            "give both or neither"
+        )
+    return Limits.of(max_latency, max_size, quantile)
+
+
+def _check_out(path: Path) -> None:
+    """Refuse, before the work begins, a place that nothing can be written to."""
+    there = path.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(
+            f"a result needs a folder that can be written to, {there} is none; choose another"
+        )
 
 
 def _check_inputs(space: str, data: str) -> None:
@@ -331,7 +369,7 @@ def _check_inputs(space: str, data: str) -> None:
 
 
 def _check_data(data: str) -> None:
-    if data != "digits" and not Path(data).expanduser().exists():
+    if data != "digits" and not Path(data).exists():
         raise InputError(
             f"--data is 'digits', a folder of class folders or parquet, {data!r} is not there"
         )
@@ -357,8 +395,8 @@ def _effort(
     quick: bool,
     n_train: int,
     evaluations: int | None,
-    epochs: float | None,
-    finetune_epochs: float | None,
+    epochs: int | None,
+    finetune_epochs: int | None,
 ) -> Effort:
     from dataclasses import replace
 
@@ -368,9 +406,9 @@ def _effort(
     if evaluations is not None:
         effort = replace(effort, n_evaluations=evaluations)
     if epochs is not None:
-        effort = replace(effort, supernet_images=round(epochs * n_train))
+        effort = replace(effort, supernet_images=epochs * n_train)
     if finetune_epochs is not None:
-        effort = replace(effort, finetune_images=round(finetune_epochs * n_train))
+        effort = replace(effort, finetune_images=finetune_epochs * n_train)
     return effort
 
 

@@ -420,12 +420,12 @@ def _fit_candidates(
     evaluate = Evaluator(run.space, run.net, task, Target(run.settings.target))
     attempts: list[Attempted] = []
     while True:
-        entry = chooser.next()
-        entry, notes = _settle_precision(run, entry, limits, evaluate)
+        chosen = chooser.next()
+        entry, notes = _settle_precision(run, chosen, limits, evaluate)
         predicted = chooser.table.predicted(run.space, entry.candidate)
         again = _measure(run, entry.candidate)
         if limits.broken_by(again.quantile_s(limits.quantile), entry.size_bytes):
-            verdict = chooser.reject(entry, again)
+            verdict = chooser.reject(chosen.candidate, replace(entry, latency=again))
             attempts.append(Attempted(entry.candidate, predicted, again, verdict))
             continue
         bundle = export_bundle(
@@ -439,7 +439,8 @@ def _fit_candidates(
         )
         proof = verify_bundle(bundle, run.settings.target, task, limits=limits, progress=progress)
         if proof.broken:
-            verdict = chooser.reject(entry, proof.latency, proof.size_bytes)
+            found = replace(entry, latency=proof.latency, size_bytes=proof.size_bytes)
+            verdict = chooser.reject(chosen.candidate, found)
             attempts.append(Attempted(entry.candidate, predicted, proof.latency, verdict))
             continue
         attempts.append(Attempted(entry.candidate, predicted, proof.latency, "keeps the limits"))
@@ -456,27 +457,34 @@ class _Chooser:
         self.table: CostTable = run.table
 
     def next(self) -> Evaluated:
-        """The most accurate candidate that measured inside and is still predicted inside."""
+        """The most accurate candidate that measured inside, those still predicted inside first."""
         known = [self._rejected.get(e.candidate, e) for e in self._run.measured]
-        for entry in sorted(known, key=lambda e: (-e.accuracy.top1, e.latency.p50_s)):
-            if entry.candidate in self._rejected or not entry.meets(self._limits):
-                continue
-            if self._expected_s(entry) <= (self._limits.latency_s or math.inf):
-                return entry
-        raise infeasible(known, self._limits)
+        inside = [entry for entry in known if entry.meets(self._limits)]
+        if not inside:
+            raise infeasible(known, self._limits)
+        limit_s = self._limits.latency_s or math.inf
+        return min(
+            inside,
+            key=lambda e: (self._expected_s(e) > limit_s, -e.accuracy.top1, e.latency.p50_s),
+        )
 
-    def reject(self, entry: Evaluated, again: Measured, size_bytes: int | None = None) -> str:
-        """Take a candidate out and correct the table with its figure; returns the verdict."""
-        size = size_bytes or entry.size_bytes
-        self._rejected[entry.candidate] = replace(entry, latency=again, size_bytes=size)
+    def reject(self, chosen: Candidate, found: Evaluated) -> str:
+        """Take a candidate out and correct the table with what was found; returns the verdict.
+
+        Args:
+            chosen: what ``next`` returned.
+            found: what was measured in its place, other in precision where int8 was not faster.
+        """
+        self._rejected[chosen] = found
         run, before = self._run, self.table
-        networks = [*load_table_networks(run.folder), (entry.candidate, again)]
+        networks = [*load_table_networks(run.folder), (found.candidate, found.latency)]
         save_table_networks(run.folder, networks)
         quiet = Progress(quiet=True)
         self.table = cost_table(run.folder, run.settings, self._profile.predictor, progress=quiet)
-        genes = np.array([entry.candidate.genes])
+        genes = np.array([found.candidate.genes])
         ratio = self.table.latencies_s(run.space, genes) / before.latencies_s(run.space, genes)
-        broken = self._limits.broken_by(again.quantile_s(self._limits.quantile), size)
+        latency_s = found.latency.quantile_s(self._limits.quantile)
+        broken = self._limits.broken_by(latency_s, found.size_bytes)
         return f"breaks {' and '.join(broken)}; its prediction was corrected by {ratio[0]:.3f}"
 
     def _expected_s(self, entry: Evaluated) -> float:
