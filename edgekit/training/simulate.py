@@ -100,9 +100,10 @@ def weight_scales(weight: torch.Tensor, bias: torch.Tensor, input_scale: float) 
     Returns:
         ``(out,)`` float32, above 0.
     """
-    scales = weight.flatten(1).abs().amax(1) / 127
-    scales = torch.maximum(scales, bias.abs() / (2.0**30 * input_scale))
-    return torch.where(scales > 0, scales, torch.ones_like(scales))
+    scales = weight.flatten(1).abs().amax(1).double() / 127
+    scales = torch.maximum(scales, (bias.abs() / (2.0**30 * input_scale)).double())
+    least = torch.finfo(torch.float32).tiny
+    return torch.where(scales > 0, scales.clamp(min=least), 1.0).float()
 
 
 @contextmanager
@@ -123,11 +124,12 @@ def _rounded_layer(layer: nn.Conv2d | nn.Linear, input_scale: float) -> Iterator
     weight, bias = layer.weight, layer.bias
     assert bias is not None
     scales = weight_scales(weight.detach(), bias.detach(), input_scale)
-    zeros = torch.zeros(len(scales), dtype=torch.int32)
-    rounded = torch.fake_quantize_per_channel_affine(weight.detach(), scales, zeros, 0, -127, 127)
+    per_channel = scales.reshape(-1, *[1] * (weight.ndim - 1))
+    rounded = (weight.detach() / per_channel).round().clamp(-127, 127) * per_channel
     step = scales * input_scale
+    n_steps = (bias.detach().double() / step.double()).round().float()
     layer.weight = nn.Parameter(rounded, requires_grad=False)
-    layer.bias = nn.Parameter((bias.detach() / step).round() * step, requires_grad=False)
+    layer.bias = nn.Parameter(n_steps * step, requires_grad=False)
     try:
         yield
     finally:
