@@ -1,10 +1,10 @@
-"""Correcting a predictor by whole networks that were measured: a few are enough to move a whole family.
+"""Correcting a predictor by whole networks that were measured: a few move a whole family.
 
-Every network's relative error is a share-weighted sum of unknown factors: one common, one per
-kernel group, one per distinct kernel. Each has a normal prior around zero, so the posterior is a
-ridge regression (Hoerl and Kennard 1970) with three strengths, solved in the space of the measured
-networks; the strengths are chosen by the marginal likelihood (Rasmussen and Williams 2006,
-equation 2.30). A kernel that was not measured still gets the factors of its group.
+A network's relative error is taken for a sum of unknowns: a common factor, a factor on the share
+of every kernel group, and a time per kernel of every group. Each has a normal prior around zero,
+so the posterior is a ridge regression (Hoerl and Kennard 1970) with three strengths, solved in the
+space of the measured networks; the strengths are those of highest marginal likelihood on a grid
+(Rasmussen and Williams 2006, equation 2.30).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,33 +21,37 @@ from edgekit.core.kernel import Kernel
 from edgekit.devices.features import group_key
 
 Array = NDArray[np.float64]
-Column = TypeVar("Column", str, Kernel)
 
+N_FOLDS = 5
 _COMMON = (0.05, 0.2)
-_GROUP = (0.02, 0.1, 0.3)
-_KERNEL = (0.0, 0.05, 0.2, 0.5)
-_NOISE = (0.003, 0.01, 0.03, 0.08)
-_SMALLEST, _LARGEST = 0.25, 4.0
+_SHARES = (0.02, 0.1, 0.3)
+_COUNTS = (0.0, 0.3, 1.0)
+_NOISE = (0.003, 0.006, 0.012, 0.03, 0.08)
+_UNIT_S = 1e-6
+_LEAST, _MOST = 0.25, 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Factors on kernel costs.
+    """What to do to kernel costs.
 
     Attributes:
-        common: on every kernel.
-        groups: added for the kernels of a group.
-        kernels: added for this very kernel.
+        common: factor on every kernel.
+        factors: added to it for the kernels of a group.
+        constants_s: added to the cost of the kernels of a group, in seconds.
     """
 
     common: float
-    groups: Mapping[str, float]
-    kernels: Mapping[Kernel, float]
+    factors: Mapping[str, float]
+    constants_s: Mapping[str, float]
 
-    def factor(self, kernel: Kernel) -> float:
-        """What to multiply a kernel's cost by, 0.25 to 4."""
-        total = self.common + self.groups.get(group_key(kernel), 0.0)
-        return min(max(total + self.kernels.get(kernel, 0.0), _SMALLEST), _LARGEST)
+    def applied_s(self, kernels: Sequence[Kernel], costs_s: Array) -> Array:
+        """(n_kernels,) corrected seconds, from a quarter to four times the given ones."""
+        keys = [group_key(kernel) for kernel in kernels]
+        factors = np.array([self.common + self.factors.get(key, 0.0) for key in keys])
+        constants_s = np.array([self.constants_s.get(key, 0.0) for key in keys])
+        corrected_s = factors * costs_s + constants_s
+        return np.asarray(np.clip(corrected_s, _LEAST * costs_s, _MOST * costs_s))
 
 
 NO_CORRECTION = Correction(1.0, {}, {})
@@ -56,35 +59,51 @@ NO_CORRECTION = Correction(1.0, {}, {})
 
 def fit_correction(
     networks: Sequence[Sequence[Kernel]], costs_s: Sequence[Array], labels_s: Array
-) -> tuple[Correction, Array]:
-    """Factors that explain measured networks, and how far each is off without itself.
+) -> Correction:
+    """What explains the labels of measured networks.
 
     Args:
-        networks: kernels of each network.
+        networks: kernels of each network; at least one network.
         costs_s: their predicted costs, ``(n_kernels,)`` each, in seconds.
         labels_s: (n_networks,) measured, in seconds.
-
-    Returns:
-        The correction, and (n_networks,) leave-one-out errors: log of label over prediction.
     """
-    totals = np.array([costs.sum() for costs in costs_s])
-    ratios = labels_s / totals - 1
     groups = sorted({group_key(kernel) for network in networks for kernel in network})
-    kernels = list(dict.fromkeys(kernel for network in networks for kernel in network))
-    by_group = _shares([[group_key(k) for k in network] for network in networks], costs_s, groups)
-    by_kernel = _shares(networks, costs_s, kernels)
-    grams = (np.ones((len(totals),) * 2), by_group @ by_group.T, by_kernel @ by_kernel.T)
-    strengths, noise = _most_likely(grams, ratios)
-    covariance = sum(s**2 * gram for s, gram in zip(strengths, grams, strict=True))
-    inverse = np.linalg.inv(covariance + noise**2 * np.eye(len(totals)))
-    alpha = inverse @ ratios
-    correction = Correction(
-        1.0 + strengths[0] ** 2 * float(alpha.sum()),
-        dict(zip(groups, (strengths[1] ** 2 * by_group.T @ alpha).tolist(), strict=True)),
-        dict(zip(kernels, (strengths[2] ** 2 * by_kernel.T @ alpha).tolist(), strict=True)),
+    totals_s = np.array([costs.sum() for costs in costs_s])
+    shares, counts = np.zeros((2, len(networks), len(groups)))
+    for row, (network, costs) in enumerate(zip(networks, costs_s, strict=True)):
+        columns = [groups.index(group_key(kernel)) for kernel in network]
+        np.add.at(shares[row], columns, costs / totals_s[row])
+        np.add.at(counts[row], columns, _UNIT_S / totals_s[row])
+    designs = (np.ones((len(networks), 1)), shares, counts)
+    common, factors, constants = _posterior(designs, labels_s / totals_s - 1)
+    return Correction(
+        1.0 + float(common[0]),
+        dict(zip(groups, factors.tolist(), strict=True)),
+        dict(zip(groups, (constants * _UNIT_S).tolist(), strict=True)),
     )
-    left_out = ratios - alpha / np.diag(inverse)
-    return correction, np.log((1 + ratios) / np.maximum(1 + left_out, _SMALLEST))
+
+
+def left_out_errors(
+    networks: Sequence[Sequence[Kernel]], costs_s: Sequence[Array], labels_s: Array
+) -> Array:
+    """(n_networks,) log(label / corrected prediction), each by a fit to the other four fifths.
+
+    Args:
+        networks: as for ``fit_correction``; at least two.
+        costs_s: as there.
+        labels_s: as there.
+    """
+    errors = np.empty(len(networks))
+    rows = range(len(networks))
+    for fold in range(min(N_FOLDS, len(networks))):
+        fitted = [i for i in rows if i % N_FOLDS != fold]
+        correction = fit_correction(
+            [networks[i] for i in fitted], [costs_s[i] for i in fitted], labels_s[fitted]
+        )
+        for i in rows[fold::N_FOLDS]:
+            predicted_s = correction.applied_s(networks[i], costs_s[i]).sum()
+            errors[i] = math.log(labels_s[i] / predicted_s)
+    return errors
 
 
 def conformal_interval(log_errors: Array, coverage: float = 0.9) -> tuple[float, float]:
@@ -103,30 +122,25 @@ def conformal_interval(log_errors: Array, coverage: float = 0.9) -> tuple[float,
     return float(ordered[n - 1 - upper]), float(ordered[upper])
 
 
-def _shares(
-    rows: Sequence[Sequence[Column]], costs_s: Sequence[Array], columns: Sequence[Column]
-) -> Array:
-    """(n_networks, n_columns) share of each column's kernels in a network's predicted time."""
-    index = {value: i for i, value in enumerate(columns)}
-    shares = np.zeros((len(rows), len(columns)))
-    for row, (values, costs) in enumerate(zip(rows, costs_s, strict=True)):
-        np.add.at(shares[row], [index[value] for value in values], costs / costs.sum())
-    return shares
+def _posterior(designs: Sequence[Array], ratios: Array) -> list[Array]:
+    """Mean of the coefficients of each design matrix."""
+    grams = [design @ design.T for design in designs]
+    strengths, noise = _most_likely(grams, ratios)
+    covariance = np.sum([s**2 * gram for s, gram in zip(strengths, grams, strict=True)], axis=0)
+    alpha = np.linalg.solve(covariance + noise**2 * np.eye(ratios.size), ratios)
+    return [s**2 * design.T @ alpha for s, design in zip(strengths, designs, strict=True)]
 
 
-def _most_likely(
-    grams: Sequence[Array], ratios: Array
-) -> tuple[tuple[float, float, float], float]:
+def _most_likely(grams: Sequence[Array], ratios: Array) -> tuple[tuple[float, ...], float]:
     """Prior deviations and noise with the highest marginal likelihood on a grid."""
-    best = (-np.inf, (_COMMON[0], _GROUP[0], _KERNEL[0]), _NOISE[-1])
-    for common, group, kernel in itertools.product(_COMMON, _GROUP, _KERNEL):
-        strengths = (common, group, kernel)
-        prior = sum(s**2 * gram for s, gram in zip(strengths, grams, strict=True))
+    best_likelihood, best = -np.inf, ((_COMMON[0], _SHARES[0], _COUNTS[0]), _NOISE[-1])
+    for strengths in itertools.product(_COMMON, _SHARES, _COUNTS):
+        prior = np.sum([s**2 * gram for s, gram in zip(strengths, grams, strict=True)], axis=0)
         values, vectors = np.linalg.eigh(prior)
         projected = (vectors.T @ ratios) ** 2
         for noise in _NOISE:
             variances = np.maximum(values, 0) + noise**2
-            likelihood = -float((projected / variances + np.log(variances)).sum()) / 2
-            if likelihood > best[0]:
-                best = (likelihood, strengths, noise)
-    return best[1], best[2]
+            likelihood = -float((projected / variances + np.log(variances)).sum())
+            if likelihood > best_likelihood:
+                best_likelihood, best = likelihood, (strengths, noise)
+    return best

@@ -1,4 +1,4 @@
-"""What is known about a kernel's cost before any fit: its group, its roofline terms, its tree features.
+"""What is known of a kernel's cost before any fit: group, roofline terms, tree features.
 
 Pure functions of a ``Kernel``. A roofline term is an amount of work that a machine does at some
 rate (Williams et al. 2009, doi 10.1145/1498765.1498785), so that a kernel's time is near a sum of
@@ -24,7 +24,7 @@ _COLD_BYTES = 2**19
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A convolution or matrix product as ``groups`` products of ``(rows, depth) x (depth, columns)``.
+    """A convolution or matrix product: ``groups`` of ``(rows, depth) x (depth, columns)``.
 
     Attributes:
         rows: output positions.
@@ -177,12 +177,9 @@ TERMS = (
 )
 """Names of ``roofline_terms``, in order."""
 
-N_GENERIC_TERMS = 5
-"""The first terms every kernel has; all that is fitted where few shapes are known, with ``macs_padded``."""
-
 
 def roofline_terms(kernel: Kernel) -> tuple[float, ...]:
-    """Amounts of work, in the order of ``TERMS``, all >= 0; terms that make no sense for the operator are 0.
+    """Amounts of work, in the order of ``TERMS``, all >= 0; 0 where the operator has none.
 
     ``macs_padded`` pads input and output channels to 16, the block of ONNX Runtime's fp32 layout
     on AVX-512; ``macs_in_fours`` pads the summed axis to 4, the int8 dot product;

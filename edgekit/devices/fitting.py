@@ -1,4 +1,4 @@
-"""Fitting a device's predictor from profiled networks, and saying how far off it is on families it has not seen."""
+"""Fitting a device's predictor from profiled networks, with its error on unseen families."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WIDE_LOG_INTERVAL = (-0.5, 0.5)
 
 
 def fit_predictor(samples: Sequence[NetworkSample], *, seed: int = 0) -> KernelPredictor:
-    """Fit roofline, trees (from 40 networks on) and overheads, with the interval of families left out.
+    """Fit roofline, trees (from 40 networks on), overhead and the interval of left-out families.
 
     Args:
         samples: profiled networks, at least 3.
@@ -66,8 +66,8 @@ def _overhead(
     """Scales and constants that turn sums of profiled times into labels.
 
     Least absolute relative error by iteratively reweighted least squares, so that a network with a
-    bad label does not pull. A ridge holds the scales near 1 and the constants of groups near those of
-    their element type. A kernel that would fall below its least share counts with that share.
+    bad label does not pull. A ridge holds the scales near 1 and the constants of groups near those
+    of their element type. A kernel that would fall below its least share counts with that share.
     """
     kernels = [kernel for sample in samples for kernel in sample.kernels]
     network = np.repeat(np.arange(len(samples)), [len(sample.kernels) for sample in samples])
@@ -80,7 +80,9 @@ def _overhead(
     strength = np.array([1.0, 1.0, 0.01, 0.01, *[_GROUP_RIDGE] * len(groups)])
     solution, weights = prior, np.ones(len(samples))
     for _ in range(_N_REWEIGHTINGS):
-        design, fixed = _design(profiled_s / labels_s[network], 1e-6 / labels_s[network], network, columns, solution)
+        design, fixed = _design(
+            profiled_s / labels_s[network], 1e-6 / labels_s[network], network, columns, solution
+        )
         weighted, target = design * weights[:, None], weights * (1 - fixed)
         solution = np.linalg.solve(
             weighted.T @ weighted + np.diag(strength), weighted.T @ target + strength * prior
@@ -109,8 +111,9 @@ def _design(
     share = solution[kind] * profiled + (solution[2 + kind] + solution[group]) * unit
     least = share < LEAST_SHARE * profiled
     n_networks = int(network.max()) + 1
-    fixed = np.bincount(network, LEAST_SHARE * profiled * least, minlength=n_networks)
-    design = np.zeros((n_networks, solution.size))
+    fixed = np.zeros(n_networks)
+    np.add.at(fixed, network, LEAST_SHARE * profiled * least)
+    design: Array = np.zeros((n_networks, solution.size))
     np.add.at(design, (network, kind), profiled * ~least)
     np.add.at(design, (network, 2 + kind), unit * ~least)
     np.add.at(design, (network, group), unit * ~least)
@@ -118,7 +121,7 @@ def _design(
 
 
 def _left_out_errors(samples: Sequence[NetworkSample], seed: int) -> Array:
-    """log(label / prediction) of every network, by fits without its family; empty for a single family."""
+    """log(label / prediction) by fits without the network's family; empty for one family."""
     families = sorted({sample.family for sample in samples})
     fold_of = {
         family: index % min(_N_FOLDS, len(families)) for index, family in enumerate(families)

@@ -1,4 +1,4 @@
-"""What is profiled: which networks, at which sizes and precisions, and which families are kept out of the fit.
+"""What is profiled: networks, sizes, precisions, and the families kept out of the fit.
 
 A predictor learns from the networks of the fitted families and is judged on the held-out ones, of
 which it has seen nothing. Random families stand for the shapes; ``assorted_random`` holds the
@@ -101,7 +101,7 @@ def full_plan(seed: int = 0) -> Plan:
         *(n for family in FITTED_STOCK for n in _drawn(rng, family, 9, seed)),
         *(n for family in HELD_OUT for n in _drawn(rng, family, 9, seed, held_out=True)),
     )
-    return Plan(networks, n_passes=20, block_s=0.03, n_profiled_runs=6)
+    return Plan(networks, n_passes=12, block_s=0.03, n_profiled_runs=4)
 
 
 def quick_plan(seed: int = 0) -> Plan:
@@ -113,7 +113,7 @@ def quick_plan(seed: int = 0) -> Plan:
         *_drawn(rng, _ASSORTED, 12, seed),
         *(n for family in HELD_OUT for n in _drawn(rng, family, 3, seed, held_out=True)),
     )
-    return Plan(networks, n_passes=10, block_s=0.02, n_profiled_runs=5)
+    return Plan(networks, n_passes=8, block_s=0.02, n_profiled_runs=4)
 
 
 def _drawn(
@@ -199,7 +199,8 @@ def assorted_random(
     act = str(rng.choice(["relu", "hardswish", "silu", "silu", "relu6"]))
     with net.block("stem"):
         stride = 2 if resolution > 64 else 1
-        x = net.conv(net.input, channels(rng.choice([16, 24, 32])), 3, stride=stride, act=act)
+        kernel, first = int(rng.choice([3, 3, 5, 7])), channels(rng.choice([16, 24, 32, 64]))
+        x = net.conv(net.input, first, kernel, stride=stride, act=act)
         x = net.max_pool(x, 3, 2) if rng.random() < 0.4 else x
     for index in range(int(rng.integers(5, 10))):
         with net.block(f"b{index}"):
@@ -286,7 +287,11 @@ def _dense(
 def _large(
     net: GraphBuilder, x: str, out: int, stride: int, act: str, rng: np.random.Generator
 ) -> str:
-    return net.conv(x, out, int(rng.choice([2, 3, 5, 7])), stride=stride, act=act)
+    kernel = int(rng.choice([2, 3, 5, 7]))
+    if rng.random() < 0.5:
+        return net.conv(x, out, kernel, stride=stride, act=act)
+    y = net.conv(x, out, kernel, act=act)
+    return net.max_pool(y, int(rng.choice([2, 3])), 2) if stride == 2 else y
 
 
 _BLOCKS = (_gated, _gated, _branched, _shuffled, _grouped, _dense, _large)

@@ -1,11 +1,12 @@
-"""From kernels to the latency of a network on one device: additive, so that a search space compiles it into tables.
+"""From kernels to the latency of a network on one device.
 
-    kernel --roofline of its group--> s --trees--> s --b * s + c of its precision--> s --correction--> s
+    kernel --roofline of its group--> s --trees--> s --b * s + c--> s --correction--> s
                                                                        network = sum over its
                                                                        kernels
 
-``b`` and ``c`` undo what profiling adds to each kernel, by element type and by group. A kernel of a group without a fit is
-priced by a roofline over all groups and named in ``unknown_ops``; it is never free.
+``b`` and ``c`` undo what profiling adds to each kernel, by element type and by group. A kernel of
+a group without a fit is priced by a roofline over all groups and named in ``unknown_ops``; it is
+never free.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.errors import InputError
 from edgekit.core.figures import Measured, Predicted
-from edgekit.core.kernel import AttributeValue, Kernel, Shape
+from edgekit.core.kernel import Kernel
 from edgekit.devices.correction import (
     NO_CORRECTION,
     Correction,
     conformal_interval,
     fit_correction,
+    left_out_errors,
 )
 from edgekit.devices.features import TERMS, TREE_FEATURES, group_key, is_integer
 from edgekit.devices.roofline import Roofline, Trees
@@ -41,11 +43,11 @@ class Predictor(Protocol):
     """What estimates latency from kernels. It never measures."""
 
     def kernel_costs_s(self, kernels: Sequence[Kernel]) -> Array:
-        """(n_kernels,) float64 seconds that each kernel adds to any network it stands in, above 0."""
+        """(n_kernels,) float64 seconds that each kernel adds to any network, above 0."""
         ...
 
     def predict(self, kernels: Sequence[Kernel]) -> Predicted:
-        """The latency of a network with these kernels: the sum of their costs, with a 90 % interval."""
+        """The latency of a network: the sum of its kernels' costs, with a 90 % interval."""
         ...
 
     def corrected(self, measured: Sequence[tuple[Sequence[Kernel], Measured]]) -> Predictor:
@@ -57,8 +59,8 @@ class Predictor(Protocol):
 class Overhead:
     """Turns the profiled time of a kernel into its share of a network that is not profiled.
 
-    The share is ``scale * s + constant``: profiling lengthens kernels and evicts caches, while what
-    lies between two kernels is not in any kernel's time.
+    The share is ``scale * s + constant``: profiling lengthens kernels and evicts caches, while
+    what lies between two kernels is not in any kernel's time.
 
     Attributes:
         scales: for kernels on floats and on integers.
@@ -78,7 +80,8 @@ class Overhead:
             self.constants_s[row] + self.groups_s.get(group_key(kernel), 0.0)
             for row, kernel in zip(rows, kernels, strict=True)
         ]
-        return np.maximum(scales * profiled_s + np.array(constants_s), LEAST_SHARE * profiled_s)
+        removed_s = scales * profiled_s + np.array(constants_s)
+        return np.asarray(np.maximum(removed_s, LEAST_SHARE * profiled_s))
 
 
 class KernelPredictor:
@@ -119,11 +122,11 @@ class KernelPredictor:
 
     def _costs_s(self, kernels: Sequence[Kernel]) -> Array:
         profiled_s = profiled_times_s(self.roofline, self.trees, kernels)
-        factors = np.array([self.correction.factor(kernel) for kernel in kernels])
-        return self.overhead.removed_s(kernels, profiled_s) * factors
+        costs_s = self.overhead.removed_s(kernels, profiled_s)
+        return self.correction.applied_s(kernels, costs_s)
 
     def predict(self, kernels: Sequence[Kernel]) -> Predicted:
-        """The latency of a network with these kernels, its 90 % interval, and operators without a fit."""
+        """The latency of a network, its 90 % interval, and the operators without a fit."""
         latency_s = float(self.kernel_costs_s(kernels).sum())
         low, high = (latency_s * math.exp(bound) for bound in self.log_interval)
         known = self.roofline.coefficients_s
@@ -133,9 +136,9 @@ class KernelPredictor:
     def corrected(self, measured: Sequence[tuple[Sequence[Kernel], Measured]]) -> KernelPredictor:
         """A predictor corrected by whole networks of the family in question, from one on.
 
-        From ten networks on the interval comes from their leave-one-out errors. Learns the labels,
-        so that what is predicted stays the label. An earlier correction is replaced, so hand in
-        all networks every time.
+        From ten networks on the interval comes from their cross-validated errors. Learns the
+        labels, so that what is predicted stays the label. An earlier correction is replaced, so
+        hand in all networks every time.
 
         Raises:
             InputError: no network.
@@ -146,9 +149,10 @@ class KernelPredictor:
         networks = [list(kernels) for kernels, _ in measured]
         costs_s = [plain.kernel_costs_s(network) for network in networks]
         labels_s = np.array([figures.label_s for _, figures in measured])
-        correction, errors = fit_correction(networks, costs_s, labels_s)
-        enough = len(networks) >= _MIN_MEASURED_FOR_INTERVAL
-        interval = conformal_interval(errors) if enough else self.log_interval
+        interval = self.log_interval
+        if len(networks) >= _MIN_MEASURED_FOR_INTERVAL:
+            interval = conformal_interval(left_out_errors(networks, costs_s, labels_s))
+        correction = fit_correction(networks, costs_s, labels_s)
         return KernelPredictor(self.roofline, self.trees, self.overhead, interval, correction)
 
     def to_json(self) -> dict[str, object]:
@@ -168,11 +172,8 @@ class KernelPredictor:
             "log_interval": list(self.log_interval),
             "correction": {
                 "common": self.correction.common,
-                "groups": dict(self.correction.groups),
-                "kernels": [
-                    {"kernel": _kernel_json(kernel), "factor": factor}
-                    for kernel, factor in self.correction.kernels.items()
-                ],
+                "factors": dict(self.correction.factors),
+                "constants_s": dict(self.correction.constants_s),
             },
         }
 
@@ -188,48 +189,21 @@ class KernelPredictor:
             parsed = _Document.model_validate(document)
         except ValidationError as error:
             raise InputError(
-                f"a predictor has the fields of KernelPredictor.to_json, this one does not: {error}; profile again"
+                f"a predictor has the fields of KernelPredictor.to_json, this one does not: {error}; "
+                "profile again"
             ) from error
         if parsed.terms != list(TERMS) or parsed.tree_features != list(TREE_FEATURES):
             raise InputError(
-                "a predictor must be made for the features of this edgekit, this one was not; profile again"
+                "a predictor must be made for the features of this edgekit, this one was not; "
+                "profile again"
             )
         return cls(
             Roofline(parsed.coefficients_s, parsed.fallback_s),
             Trees("\n".join(parsed.trees), parsed.groups) if parsed.trees else None,
             parsed.overhead,
             parsed.log_interval,
-            parsed.correction.value(),
+            parsed.correction,
         )
-
-
-class _KernelDocument(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    op: str
-    domain: str
-    dtype: str
-    input_shapes: tuple[Shape, ...]
-    weight_shapes: tuple[Shape, ...]
-    output_shapes: tuple[Shape, ...]
-    attributes: tuple[tuple[str, AttributeValue], ...]
-    provider: str
-
-
-class _FactorDocument(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    kernel: _KernelDocument
-    factor: float
-
-
-class _CorrectionDocument(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    common: float
-    groups: dict[str, float]
-    kernels: list[_FactorDocument]
-
-    def value(self) -> Correction:
-        kernels = {Kernel(**dict(entry.kernel)): entry.factor for entry in self.kernels}
-        return Correction(self.common, self.groups, kernels)
 
 
 class _Document(BaseModel):
@@ -242,11 +216,7 @@ class _Document(BaseModel):
     groups: list[str]
     overhead: Overhead
     log_interval: tuple[float, float]
-    correction: _CorrectionDocument
-
-
-def _kernel_json(kernel: Kernel) -> dict[str, object]:
-    return {name: getattr(kernel, name) for name in Kernel.__dataclass_fields__}
+    correction: Correction
 
 
 def profiled_times_s(roofline: Roofline, trees: Trees | None, kernels: Sequence[Kernel]) -> Array:

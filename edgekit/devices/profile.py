@@ -1,4 +1,4 @@
-"""A device profile: what the device is, what was measured on it, the predictor, and how far off that is.
+"""A device profile: what the device is, what was measured, the predictor and its error.
 
     probe -> time the plan's networks -> fit on the fitted families -> judge on the held-out ones
     -> folder
@@ -132,7 +132,8 @@ class DeviceProfile:
             ) from error
         if parsed.facts.fingerprint != parsed.fingerprint:
             raise InputError(
-                f"the fingerprint of a profile must be that of its facts, {path} was altered; profile again"
+                f"the fingerprint of a profile must be that of its facts, {path} was altered; "
+                "profile again"
             )
         predictor = KernelPredictor.from_json(parsed.predictor)
         return cls(parsed.target, parsed.facts, predictor, parsed.validation, parsed.provenance)
@@ -153,7 +154,8 @@ class DeviceProfile:
             if getattr(self.facts, name) != getattr(now, name)
         ]
         raise InputError(
-            f"a profile holds for the machine and runtime it was made on, here {'; '.join(changes)}; "
+            f"a profile holds for the machine and runtime it was made on, "
+            f"here {'; '.join(changes)}; "
             f"run: edgekit profile '{target.text}'"
         )
 
@@ -250,7 +252,7 @@ def _parted(
 
 
 def write_measurements(path: Path, blocks: Sequence[RawBlock]) -> None:
-    """Write every block as a row: model, start and durations in seconds, reference kernels, mark."""
+    """Write a row per block: model, start and durations in seconds, reference kernels, mark."""
     table = pa.table(
         {
             "model": [block.model for block in blocks],

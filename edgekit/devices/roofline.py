@@ -1,4 +1,4 @@
-"""Kernel times as sums of work over rates, one set of rates per kernel group, and what trees add to them.
+"""Kernel times as sums of work over rates, by kernel group, and what trees add to them.
 
 The roofline is physics and extrapolates; one gradient-boosted model over all groups then corrects
 its logarithm where there is data for that (Ke et al. 2017, LightGBM).
@@ -45,7 +45,7 @@ class Roofline:
             [self.coefficients_s.get(group_key(kernel), self.fallback_s) for kernel in kernels]
         )
         terms = np.array([roofline_terms(kernel) for kernel in kernels])
-        return np.maximum((rates * terms).sum(axis=1), _SMALLEST_S)
+        return np.asarray(np.maximum((rates * terms).sum(axis=1), _SMALLEST_S))
 
 
 def fit_roofline(kernels: Sequence[Kernel], times_s: Array) -> Roofline:

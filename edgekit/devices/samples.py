@@ -1,7 +1,7 @@
-"""Profiling a set of networks side by side: every network's label and what each of its kernels took.
+"""Profiling networks side by side: every network's label and what each of its kernels took.
 
     network --+--> plain session ------ blocks --> two-way fit --> label, its two halves
-              +--> profiled session --- blocks --> two-way fit --> state of the machine --> kernel times
+              +--> profiled session --- blocks --> two-way fit --> state --> kernel times
 
 Both sessions of all networks are resident and share one shuffled loop. They get state estimates of
 their own: profiling slows small kernels in another way than the machine's phases do.
@@ -18,10 +18,11 @@ import psutil
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from edgekit.core.errors import TooNoisy
+from edgekit.core.errors import InputError, TooNoisy
 from edgekit.core.kernel import Kernel
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
+from edgekit.core.units import format_size
 from edgekit.devices.estimators import low_quantile_s, two_way_fit
 from edgekit.devices.interleave import (
     N_DISCARDED,
@@ -42,7 +43,7 @@ N_RETAKES = 2
 _FASTEST_SHARE = 0.3
 _PROFILED_BLOCK_S = 0.02
 _PROFILED = "/profiled"
-_BYTES_PER_NETWORK = 25_000_000
+_BYTES_PER_NETWORK = 15_000_000
 _N_WARM_PROFILED = 3
 
 
@@ -112,9 +113,9 @@ def take_samples(
 
     Raises:
         TooNoisy: the halves of the labels differ by more than ``max_noise`` in the median.
-        InputError: a network that ONNX Runtime does not load.
+        InputError: a network that ONNX Runtime does not load, or too little memory.
     """
-    touch_memory(len(sources) * _BYTES_PER_NETWORK)
+    _touch_memory(len(sources) * _BYTES_PER_NETWORK)
     plain: list[Item] = []
     profiled: dict[str, ProfiledModel] = {}
     with progress.track(len(sources), "opening networks") as update:
@@ -137,13 +138,21 @@ def take_samples(
     return samples, blocks
 
 
-def touch_memory(n_bytes: int) -> None:
-    """Write to as much memory as the sessions will need, a third of what is free at most, and free it.
+def _touch_memory(n_bytes: int) -> None:
+    """Write to as much memory as the sessions will need, and free it.
 
-    A page that a virtual machine uses for the first time is fetched from its host, which takes longer
-    than many kernels do; every profiled node allocates memory for its event.
+    A page that a virtual machine uses for the first time is fetched from its host, which takes
+    longer than many kernels do; every profiled node allocates memory for its event.
+
+    Raises:
+        InputError: there is less memory.
     """
-    n_bytes = min(n_bytes, psutil.virtual_memory().available // 3)
+    available_bytes = psutil.virtual_memory().available
+    if n_bytes > available_bytes:
+        raise InputError(
+            f"profiling needs {format_size(n_bytes)} of memory for all its sessions, "
+            f"{format_size(available_bytes)} are available; profile with --quick"
+        )
     np.ones(n_bytes // 8)
 
 
@@ -185,8 +194,8 @@ def _plain(blocks: Sequence[RawBlock]) -> list[RawBlock]:
     return [block for block in blocks if not block.model.endswith(_PROFILED)]
 
 
-def _fitted(blocks: Sequence[RawBlock]) -> tuple[dict[str, Array], Array]:
-    """Residuals of the two-way fit by network, and the state at each block, as logarithms."""
+def _residuals(blocks: Sequence[RawBlock]) -> dict[str, Array]:
+    """What the two-way fit leaves of the log times, by network."""
     names = sorted({block.model for block in blocks})
     index = {name: i for i, name in enumerate(names)}
     nets = np.array([index[block.model] for block in blocks])
@@ -196,13 +205,13 @@ def _fitted(blocks: Sequence[RawBlock]) -> tuple[dict[str, Array], Array]:
         np.log([low_quantile_s(block.durations_s) for block in blocks]),
         WINDOW,
     )
-    return {name: fit.residual[nets == i] for i, name in enumerate(names)}, fit.state
+    return {name: fit.residual[nets == i] for i, name in enumerate(names)}
 
 
 def _scattered(blocks: Sequence[RawBlock], n_passes: int) -> set[str]:
     """Networks with a wide spread, or with fewer than half of their blocks unmarked."""
     kept = [block for block in _plain(blocks) if not block.marked]
-    residuals, _ = _fitted(kept)
+    residuals = _residuals(kept)
     nothing = np.full(1, np.inf)
     return {
         name
@@ -218,19 +227,14 @@ def _samples(
     plain = [block for block in _plain(blocks) if not block.marked]
     labels_s = fit_labels_s(plain)
     halves = [fit_labels_s(half) for half in _halves(plain)]
-    profiled = [block for block in blocks if block.model.endswith(_PROFILED)]
-    _, state = _fitted(profiled)
-    states: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for block, value in zip(profiled, state, strict=True):
-        n_runs = block.durations_s.size
-        states[block.model].append((n_runs, float(value)))
+    kernel_times_s = _kernel_times_s(times, blocks)
     return [
         NetworkSample(
             name=source.name,
             family=source.family,
             precision=source.precision,
             kernels=tuple(placed.kernel for placed in times[source.name].placed),
-            kernel_times_s=_kernel_times_s(times[source.name], states[source.name + _PROFILED]),
+            kernel_times_s=kernel_times_s[source.name],
             label_s=labels_s[source.name],
             halves_s=(halves[0][source.name], halves[1][source.name]),
         )
@@ -248,17 +252,40 @@ def _halves(blocks: Sequence[RawBlock]) -> tuple[list[RawBlock], list[RawBlock]]
     return sides
 
 
-def _kernel_times_s(times: KernelTimes, states: Sequence[tuple[int, float]]) -> Array:
-    """Mean of the fastest 30 % of a kernel's runs, each divided by the state of the machine in its block."""
-    kept, slow = [], []
-    first = _N_WARM_PROFILED
-    for n_runs, state in states:
-        kept += range(first + N_DISCARDED, first + N_DISCARDED + n_runs)
-        slow += [state] * n_runs
-        first += N_DISCARDED + n_runs
-    corrected = np.sort(times.durations_s[kept] / np.exp(slow)[:, None], axis=0)
-    n_fastest = max(1, round(_FASTEST_SHARE * len(corrected)))
-    return np.asarray(corrected[:n_fastest].mean(axis=0))
+def _kernel_times_s(
+    times: Mapping[str, KernelTimes], blocks: Sequence[RawBlock]
+) -> dict[str, Array]:
+    """Mean of the fastest 30 % of a kernel's runs, divided by the machine's state in the block.
+
+    That state comes from the summed kernel times of the profiled runs, not from how long these
+    runs
+    took: what profiling does between two kernels slows down in phases of its own.
+    """
+    names, runs, started_s = [], [], []
+    n_done = dict.fromkeys(times, _N_WARM_PROFILED)
+    for block in (block for block in blocks if block.model.endswith(_PROFILED)):
+        name = block.model.removesuffix(_PROFILED)
+        first = n_done[name] + N_DISCARDED
+        n_done[name] = first + block.durations_s.size
+        names.append(name)
+        runs.append(times[name].durations_s[first : n_done[name]])
+        started_s.append(block.started_s)
+    index = {name: i for i, name in enumerate(times)}
+    fit = two_way_fit(
+        np.array([index[name] for name in names]),
+        np.array(started_s),
+        np.log([low_quantile_s(rows.sum(axis=1)) for rows in runs]),
+        WINDOW,
+    )
+    slowed: dict[str, list[Array]] = defaultdict(list)
+    for name, rows, state in zip(names, runs, fit.state, strict=True):
+        slowed[name].append(rows / np.exp(state))
+    return {name: _fastest_s(np.concatenate(slowed[name])) for name in times}
+
+
+def _fastest_s(durations_s: Array) -> Array:
+    n_kept = max(1, round(_FASTEST_SHARE * len(durations_s)))
+    return np.asarray(np.sort(durations_s, axis=0)[:n_kept].mean(axis=0))
 
 
 def noise_of(samples: Sequence[NetworkSample]) -> Array:
@@ -271,6 +298,6 @@ def _refuse_if_noisy(samples: Sequence[NetworkSample], max_noise: float) -> None
     median = float(np.median(noise_of(samples)))
     if median > max_noise:
         raise TooNoisy(
-            f"labels from two halves of the blocks must agree within {max_noise:.0%} in the median, they "
-            f"differ by {median:.1%}; stop other work on this machine and profile again"
+            f"labels from two halves of the blocks must agree within {max_noise:.0%} in the median, "
+            f"they differ by {median:.1%}; stop other work on this machine and profile again"
         )

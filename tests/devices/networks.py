@@ -33,10 +33,8 @@ def random_network(rng: np.random.Generator) -> tuple[Kernel, ...]:
     return tuple(kernels)
 
 
-def random_samples(
-    n_samples: int, seed: int = 0, factor: float = 1.0
-) -> list[NetworkSample]:
-    """Networks of two families that follow ``factor`` times the law; profiling adds 2 us to a kernel."""
+def random_samples(n_samples: int, seed: int = 0, factor: float = 1.0) -> list[NetworkSample]:
+    """Two families that follow ``factor`` times the law; profiling adds 2 us to a kernel."""
     rng = np.random.default_rng(seed)
     samples = []
     for index in range(n_samples):
