@@ -24,8 +24,9 @@ from edgekit.core.provenance import git_revision, utc_now, versions
 from edgekit.core.target import Target
 from edgekit.core.task import Task, load_task
 from edgekit.devices.measure import compare_models, measure_models
+from edgekit.devices.probe import probe
 from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
-from edgekit.export.bundle import Bundle, write_bundle
+from edgekit.export.bundle import Bundle, check_place, write_bundle
 from edgekit.export.manifest import Provenance, TaskRecord
 from edgekit.export.onnx_model import export_onnx
 from edgekit.export.parity import take_probe
@@ -49,6 +50,7 @@ from edgekit.search.run import (
 )
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
 from edgekit.search.store import Trials, load_table_networks, save_table_networks
+from edgekit.search.strategies import strategy_named
 from edgekit.search.supernet_training import WEIGHTS
 from edgekit.training.loop import TrainRecipe
 from edgekit.training.simulate import blocks_of
@@ -102,7 +104,7 @@ def profile_target(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> DeviceProfile:
-    """Profile a target into a folder, or load what lies there if it still holds.
+    """Profile a target into a folder, or load what lies there if it holds and is fine enough.
 
     Args:
         target: the device and its thread count.
@@ -112,16 +114,15 @@ def profile_target(
         progress: how to show it; None for stderr.
 
     Raises:
+        InputError: the folder holds a file of that name that is no profile.
         TooNoisy: the machine did not allow labels that repeat.
     """
     target, out, progress = _target(target), Path(out), progress or Progress()
     if (out / PROFILE_FILE).is_file():
-        profile = DeviceProfile.load(out)
-        try:
-            profile.check_current(target)
-            return profile
-        except InputError:
-            pass
+        known = DeviceProfile.load(out)
+        fine = quick or known.provenance.plan != "quick"
+        if fine and known.facts.fingerprint == probe(target).fingerprint:
+            return known
     profile = profile_device(target, out, quick=quick, seed=seed, progress=progress)
     command = f"edgekit profile '{target.text}' --out {out}" + " --quick" * quick
     write_report(out / REPORT, render_profile(profile_report(profile, command)))
@@ -174,7 +175,8 @@ def run_search(
         effort: how much to train and to measure.
         data: what ``load_task`` needs to load the task again, for ``resume_search``.
         profile_folder: where the profile lies, for ``resume_search``.
-        supernet: run folder of the same space whose trained supernet is taken over.
+        supernet: run folder whose trained supernet is taken over; of the same space, data and
+            seed.
         progress: how to show it; None for stderr.
 
     Raises:
@@ -203,9 +205,11 @@ def run_search(
         "versions": versions(),
         "git_revision": git_revision(),
     }
+    if supernet is not None:
+        _check_supernet(supernet, space, task, seed)
     write_settings(folder, settings, provenance)
     if supernet is not None and not (folder / WEIGHTS).is_file():
-        _take_over(supernet, folder)
+        shutil.copyfile(supernet / WEIGHTS, folder / WEIGHTS)
     return execute(folder, settings, task, profile.predictor, progress=progress or Progress())
 
 
@@ -277,6 +281,8 @@ def export_bundle(
     """
     progress, limits = progress or Progress(), limits or run.settings.limits
     candidate = candidate or run.best(limits).candidate
+    run.space.check(candidate)
+    check_place(Path(out).absolute())
     seed = run.settings.seed
     n_images = effort.finetune_images
     recipe = effort.recipe(task, n_images, seed + 2, 0.1) if n_images else None
@@ -371,23 +377,33 @@ def fit(
         seed: of every random choice.
         effort: how much to train and to measure.
         quick_profile: make a quick profile where none is given.
-        profile: folder of a profile; None for ``out/profile``.
-        supernet: run folder of the same space whose trained supernet is taken over.
+        profile: folder of a profile; None to make one in ``out/profile``.
+        supernet: run folder whose trained supernet is taken over; of the same space, data and
+            seed.
         data: what ``load_task`` needs to load the task again.
         command: how the report says it is made again.
         progress: how to show it; None for stderr.
 
     Raises:
+        InputError: an argument that cannot be used, said before any work is done.
         Infeasible: no candidate keeps the limits; names the binding one and the nearest pair.
         VerificationFailed: the artifact keeps the limits but not its parity bounds.
         TooNoisy: a figure could not be had; call again to go on.
     """
     out, target, progress = Path(out), _target(target), progress or Progress()
-    folder = profile or out / "profile"
-    known = profile_target(target, folder, quick=quick_profile, seed=seed, progress=progress)
     resolution, n_classes = task.preprocessing.resolution, len(task.labels)
+    chosen = space(space_name, resolution=resolution, n_classes=n_classes, narrow=effort.narrow)
+    strategy_named(strategy)
+    check_place(out / "bundle")
+    if supernet is not None:
+        _check_supernet(supernet, chosen, task, seed)
+    if profile is None:
+        folder = out / "profile"
+        known = profile_target(target, folder, quick=quick_profile, seed=seed, progress=progress)
+    else:
+        folder, known = profile, DeviceProfile.load(profile)
     run = run_search(
-        space(space_name, resolution=resolution, n_classes=n_classes, narrow=effort.narrow),
+        chosen,
         task,
         known,
         out=out / "run",
@@ -543,11 +559,16 @@ def _target(target: Target | str) -> Target:
     return target if isinstance(target, Target) else Target(target)
 
 
-def _take_over(source: Path, folder: Path) -> None:
-    weights = source / WEIGHTS
-    if not weights.is_file():
-        raise InputError(f"a finished run has {WEIGHTS}, {source} has none; finish it first")
-    shutil.copyfile(weights, folder / WEIGHTS)
+def _check_supernet(folder: Path, space: MBConvSpace, task: Task, seed: int) -> None:
+    """Another seed would judge the supernet on images it was trained on."""
+    made = read_settings(folder)
+    if (made.space, made.data_sha256, made.seed) != (space.recipe, task.source["sha256"], seed):
+        raise InputError(
+            "a supernet is taken over from a run of the same space, data and seed, "
+            f"{folder} has others; leave it out to train one"
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"a trained supernet is {WEIGHTS}, {folder} has none; finish that run")
 
 
 def candidates_text(entries: Sequence[Evaluated]) -> list[dict[str, object]]:

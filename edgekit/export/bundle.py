@@ -137,7 +137,7 @@ def write_bundle(
         InputError: a folder that holds something else, or parts that do not fit together.
     """
     path = Path(folder).absolute()
-    _check_place(path)
+    check_place(path)
     _check_fit(model, preprocessing, labels, probe, provenance)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -159,7 +159,12 @@ def write_bundle(
     return Bundle.open(path)
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
+    """Refuse a folder that holds anything but a bundle.
+
+    Raises:
+        InputError: names what is there.
+    """
     if not path.exists() and not path.is_symlink():
         return
     if path.is_symlink() or not path.is_dir():
