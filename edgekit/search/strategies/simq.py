@@ -8,9 +8,10 @@ was measured is reported.
 As published: one-hot features with inactive genes masked, ridge or RBF-SVR chosen by 5-fold
 cross-validation for the accuracy, NSGA-II inside. Where we differ: the latency and size of a
 candidate come from the cost table instead of a learnt predictor; limits are constraints of the
-inner search; what it saw is spread over the latency range, and candidates measured before make
-room for the next (the released code measures some twice); the first population is drawn inside the
-limits; each inner search has a seed of its own.
+inner search; half of a population is the most accurate predicted inside the limits, half is spread
+over the latency range; candidates measured before make room for the next (the released code
+measures some twice); the first population is drawn inside the limits; each inner search has a seed
+of its own.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ class SimQStrategy:
         """Everything an inner search on predicted error and latency has seen, best first.
 
         Returns:
-            Distinct canonical genes ``(n, genes)``: those predicted inside the limits, spread over
-            their latency range, then the others, nearest to the limits first.
+            Canonical genes ``(n, genes)``: those predicted inside the limits, in turn the one with
+            the smallest error and the next of a spread over their latency range (so each stands
+            there twice), then the others, nearest to the limits first.
         """
         space, accuracy = problem.space, AccuracyModel(problem, history)
 
@@ -80,8 +82,10 @@ class SimQStrategy:
         objectives, violation = objectives[first], violation[first]
         inside = violation == 0
         outside = genes[~inside][np.argsort(violation[~inside], kind="stable")]
-        spread = genes[inside][_spread(objectives[inside], problem.population)]
-        return np.concatenate([spread, outside])
+        found, error = genes[inside], objectives[inside, 0]
+        best = np.argsort(error, kind="stable")
+        spread = _spread(objectives[inside], problem.population)
+        return np.concatenate([found[np.stack([best, spread], axis=1).ravel()], outside])
 
 
 def _inside_limits(problem: SearchProblem) -> Genes:
