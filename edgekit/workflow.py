@@ -92,7 +92,7 @@ class Effort:
         )
 
 
-FULL = Effort(450_000, 135_000, 128, 36, 12, 48, narrow=False)
+FULL = Effort(450_000, 135_000, 128, 32, 8, 48, narrow=False)
 QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
 
 
