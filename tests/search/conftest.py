@@ -1,0 +1,79 @@
+"""A tiny space, its kernels as the runtime gives them, and a predictor of a known law."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.progress import Progress
+from edgekit.core.task import Split, Task
+from edgekit.devices.fitting import fit_predictor
+from edgekit.devices.lowering import lower
+from edgekit.devices.predictor import KernelPredictor
+from edgekit.devices.samples import NetworkSample
+from edgekit.search.costs import BlockKernels, CostTable, compile_table, lower_blocks
+from edgekit.search.lowering import candidate_model
+from edgekit.search.spaces.mbconv import MBConvSpace
+from tests.devices.networks import law_s
+from tests.search.synthetic import TINY
+
+
+@pytest.fixture(scope="session")
+def space() -> MBConvSpace:
+    """Four positions at 32 pixels."""
+    return MBConvSpace(TINY)
+
+
+@pytest.fixture(scope="session")
+def blocks(space: MBConvSpace) -> BlockKernels:
+    """What ONNX Runtime runs for each block of the tiny space."""
+    return lower_blocks(space, n_threads=1, progress=Progress(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def predictor(space: MBConvSpace) -> KernelPredictor:
+    """Fitted to ten networks of the space whose times follow a law."""
+    return fit_predictor(
+        [sample_by_law(space, c) for c in random_candidates(space, 10, 0)], seed=0
+    )
+
+
+@pytest.fixture(scope="session")
+def table(space: MBConvSpace, blocks: BlockKernels, predictor: KernelPredictor) -> CostTable:
+    """The compiled table of the tiny space."""
+    return compile_table(space, blocks, predictor)
+
+
+@pytest.fixture(scope="session")
+def small_task(digits_task: Task) -> Task:
+    """Digits with 128 images for training and 64 for each other part but the test."""
+    parts = {
+        name: _evenly(getattr(digits_task, name), 64) for name in ("validation", "calibration")
+    }
+    return replace(digits_task, train=_evenly(digits_task.train, 128), **parts)
+
+
+def random_candidates(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:
+    """Random candidates, the first all fp32 and the second all int8."""
+    genes = space.sample(n, np.random.default_rng(seed))
+    genes[0, space.n_positions :], genes[1, space.n_positions :] = 0, 1
+    return [Candidate(tuple(row)) for row in space.canonical(genes).tolist()]
+
+
+def sample_by_law(space: MBConvSpace, candidate: Candidate) -> NetworkSample:
+    """A candidate as if it had been timed where the law holds."""
+    kernels = tuple(placed.kernel for placed in lower(candidate_model(space, candidate)))
+    times_s = np.array([law_s(kernel) for kernel in kernels])
+    label_s = float(times_s.sum())
+    family = f"family{sum(candidate.genes) % 2}"
+    return NetworkSample(
+        candidate.text, family, "mixed", kernels, times_s, label_s, (label_s, label_s)
+    )
+
+
+def _evenly(split: Split, n: int) -> Split:
+    index = np.linspace(0, len(split) - 1, n).astype(int)
+    return Split(split.images[index], split.labels[index])

@@ -1,0 +1,95 @@
+"""Search problems whose answers follow formulas, so that the optimum is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
+from edgekit.core.limits import Limits
+from edgekit.search.costs import CostTable
+from edgekit.search.problem import Evaluated, SearchProblem, Strategy
+from edgekit.search.spaces.mbconv import OPERATIONS, SKIP, MBConvRecipe, MBConvSpace, Stage
+
+CONDITIONS = Conditions("CPUExecutionProvider", 1, 20, 200, 14, 0, 0.1, 0.0, 1.0, "2026-01-01")
+TINY = MBConvRecipe(32, 10, 16, 2, 16, (Stage(16, 2, 2), Stage(32, 2, 2)), 64)
+N_IMAGES = 10_000
+
+
+def measured(latency_s: float) -> Measured:
+    """A latency without noise."""
+    return Measured(latency_s, latency_s, latency_s, latency_s, (latency_s,) * 2, CONDITIONS)
+
+
+def evaluated(candidate: Candidate, top1: float, latency_s: float, size_bytes: int) -> Evaluated:
+    """A candidate with these figures."""
+    accuracy = MeasuredAccuracy(round(top1 * N_IMAGES), N_IMAGES, "validation")
+    return Evaluated(candidate, accuracy, measured(latency_s), size_bytes)
+
+
+def formula_table(space: MBConvSpace) -> CostTable:
+    """Larger operations cost more, int8 halves a block, a border between precisions costs 5 us."""
+    latency_s = np.zeros((space.n_positions + 2, 8 * (SKIP + 1)))
+    size_bytes = np.zeros_like(latency_s)
+    for block, code in np.ndindex(*latency_s.shape):
+        operation, context = divmod(code, 8)
+        if operation == SKIP:
+            continue
+        before, own, after = context >> 2, context >> 1 & 1, context & 1
+        kernel, expansion = OPERATIONS[operation]
+        work_s = 5e-6 * expansion * (1 + kernel * kernel / 25) * (1 + 0.1 * (block % 3))
+        latency_s[block, code] = work_s / (1 + own) + 5e-6 * ((before != own) + (own != after))
+        size_bytes[block, code] = 1000 * expansion * (1 + block) * (1 if own else 4)
+    return CostTable(latency_s, size_bytes, (0.9, 1.1))
+
+
+def formula_top1(space: MBConvSpace, candidate: Candidate) -> float:
+    """Additive in the blocks: size helps, int8 hurts, each block in its own way."""
+    top1, n = 0.7, space.n_positions
+    for block, operation in enumerate(candidate.genes[:n]):
+        if operation == SKIP:
+            continue
+        kernel, expansion = OPERATIONS[operation]
+        top1 += 0.006 * expansion * (1 + 0.5 * np.sin(block)) + 0.004 * kernel * np.cos(2 * block)
+        top1 -= 0.012 * candidate.genes[n + 1 + block] * (1 + np.cos(block))
+    return float(top1 - 0.01 * candidate.genes[n] - 0.005 * candidate.genes[-1])
+
+
+def formula_evaluator(problem: SearchProblem) -> Callable[[Candidate], Evaluated]:
+    """Measures a candidate by the formulas, exactly as the table predicts it."""
+
+    def evaluate(candidate: Candidate) -> Evaluated:
+        genes, space = np.array([candidate.genes]), problem.space
+        latency_s = float(problem.table.latencies_s(space, genes)[0])
+        size_bytes = int(problem.table.sizes_bytes(space, genes)[0])
+        return evaluated(candidate, formula_top1(space, candidate), latency_s, size_bytes)
+
+    return evaluate
+
+
+def formula_problem(
+    seed: int = 0,
+    limits: Limits | None = None,
+    n_evaluations: int = 40,
+    population: int = 10,
+    recipe: MBConvRecipe = TINY,
+) -> SearchProblem:
+    """A search whose figures follow the formulas."""
+    space = MBConvSpace(recipe)
+    table = formula_table(space)
+    return SearchProblem(space, table, limits or Limits(), n_evaluations, population, seed)
+
+
+def searched(strategy: Strategy, problem: SearchProblem) -> list[Evaluated]:
+    """The whole loop of a search: ask, evaluate, ask, ..."""
+    evaluate, history = formula_evaluator(problem), []
+    while asked := strategy.ask(problem, history):
+        history += [evaluate(candidate) for candidate in asked]
+    return history
+
+
+def best_top1(entries: Sequence[Evaluated], limits: Limits) -> float:
+    """The highest accuracy inside the limits, 0 where there is none."""
+    return max((e.accuracy.top1 for e in entries if e.meets(limits)), default=0.0)

@@ -1,0 +1,141 @@
+"""The cost table against the runtime, the predictor and the files it speaks for."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.errors import InputError
+from edgekit.core.precision import Precision
+from edgekit.devices.fitting import fit_predictor
+from edgekit.devices.lowering import lower
+from edgekit.devices.predictor import KernelPredictor
+from edgekit.search.costs import BlockKernels, CostTable, compile_table
+from edgekit.search.lowering import candidate_model
+from edgekit.search.spaces.mbconv import SKIP, MBConvSpace
+from tests.search.conftest import random_candidates, sample_by_law
+from tests.search.synthetic import measured
+
+
+def _lowered(space: MBConvSpace, candidate: Candidate) -> Counter[object]:
+    return Counter(placed.kernel for placed in lower(candidate_model(space, candidate)))
+
+
+def test_every_context_of_every_block_is_known(space: MBConvSpace, blocks: BlockKernels) -> None:
+    # The stem has nothing before it, the head nothing after it.
+    expected = 2 * 2 + space.n_positions * SKIP * 8 + 2 * 2
+    assert len(blocks.kernels) == len(blocks.size_bytes) == expected
+    assert min(map(len, blocks.kernels.values())) > 0
+
+
+def test_uniform_candidates_are_put_together_exactly(
+    space: MBConvSpace, blocks: BlockKernels
+) -> None:
+    for precision in Precision:
+        for operation in range(SKIP + 1):
+            candidate = space.uniform(operation, precision)
+            assert Counter(blocks.of(space, candidate)) == _lowered(space, candidate)
+
+
+def test_most_random_candidates_are_put_together_exactly_and_all_nearly(
+    space: MBConvSpace, blocks: BlockKernels, predictor: KernelPredictor
+) -> None:
+    n_equal, ratios = 0, []
+    for candidate in random_candidates(space, 40, 4):
+        lowered, assembled = _lowered(space, candidate), Counter(blocks.of(space, candidate))
+        n_equal += lowered == assembled
+        costs_s = [predictor.predict(list(k.elements())).latency_s for k in (assembled, lowered)]
+        ratios.append(costs_s[0] / costs_s[1])
+    print(f"{n_equal} of 40 equal; predicted ratio {min(ratios):.3f} to {max(ratios):.3f}")
+    assert n_equal >= 20
+    assert np.mean(np.abs(np.array(ratios) - 1)) < 0.05
+
+
+def test_the_table_is_a_loop_over_the_predictor(
+    space: MBConvSpace, blocks: BlockKernels, table: CostTable, predictor: KernelPredictor
+) -> None:
+    candidates = random_candidates(space, 200, 5)
+    got = table.latencies_s(space, np.array([c.genes for c in candidates]))
+    for candidate, latency_s in zip(candidates, got.tolist(), strict=True):
+        by_block = blocks.by_block(space, candidate)
+        looped = sum(sum(predictor.kernel_costs_s(kernels).tolist()) for kernels in by_block)
+        assert latency_s == looped
+        assert latency_s == pytest.approx(
+            predictor.predict(blocks.of(space, candidate)).latency_s, rel=1e-12
+        )
+
+
+def test_blocks_add_up_to_the_candidate(space: MBConvSpace, table: CostTable) -> None:
+    for candidate in random_candidates(space, 20, 6):
+        parts = table.block_latencies_s(space, candidate)
+        active = [block.position.name for block in space.decode(candidate).active()]
+        assert list(parts) == ["stem", *active, "head"]
+        whole = float(table.latencies_s(space, np.array([candidate.genes]))[0])
+        assert sum(parts.values()) == pytest.approx(whole, rel=1e-12)
+
+
+def test_the_order_of_the_array_in_memory_does_not_matter(
+    space: MBConvSpace, table: CostTable
+) -> None:
+    genes = space.sample(500, np.random.default_rng(0))
+    expected = table.latencies_s(space, genes)
+    assert (table.latencies_s(space, np.asfortranarray(genes)) == expected).all()
+    assert (table.latencies_s(space, genes[::-1])[::-1] == expected).all()
+    assert table.latencies_s(space, genes[:0]).shape == (0,)
+
+
+def test_a_skipped_block_passes_on_the_precision_before_it(
+    space: MBConvSpace, blocks: BlockKernels
+) -> None:
+    skipped = Candidate((0, SKIP, 2, 0, 0, 1, 0, 1, 0, 0))
+    by_block = blocks.by_block(space, skipped)
+    assert len(by_block) == space.n_positions + 1
+    # b02 stands between the int8 b00 and the fp32 b03: operation 2, before 1, own 1, after 0.
+    assert by_block[2] == blocks.kernels[3, 2, 1, 1, 0]
+
+
+def test_sizes_are_those_of_the_files_but_for_the_frame(
+    space: MBConvSpace, table: CostTable
+) -> None:
+    for candidate in random_candidates(space, 12, 7):
+        predicted = float(table.sizes_bytes(space, np.array([candidate.genes]))[0])
+        assert predicted == pytest.approx(candidate_model(space, candidate).ByteSize(), rel=0.02)
+
+
+def test_a_prediction_carries_the_interval_of_the_predictor(
+    space: MBConvSpace, table: CostTable, predictor: KernelPredictor
+) -> None:
+    predicted = table.predicted(space, space.largest())
+    low, high = (bound / predicted.latency_s for bound in predicted.interval_s)
+    assert (low, high) == pytest.approx(tuple(np.exp(predictor.log_interval)), rel=1e-9)
+
+
+def test_an_operator_without_a_cost_is_refused(space: MBConvSpace, blocks: BlockKernels) -> None:
+    floats = [space.uniform(operation, Precision.FP32) for operation in range(SKIP)]
+    without = fit_predictor([sample_by_law(space, c) for c in floats], seed=0)
+    with pytest.raises(InputError, match="QLinearConv"):
+        compile_table(space, blocks, without)
+
+
+def test_contexts_that_do_not_exist_have_no_price(table: CostTable) -> None:
+    assert np.isnan(table.latency_s[0, 8:]).all()
+    assert np.isfinite(table.latency_s[1:-1]).all()
+    skipped = table.latency_s[1:-1, SKIP * 8 :]
+    assert (skipped == 0).all()
+    assert (table.latency_s[1:-1, : SKIP * 8] > 0).all()
+
+
+def test_a_corrected_predictor_prices_with_its_correction(
+    space: MBConvSpace, blocks: BlockKernels, table: CostTable, predictor: KernelPredictor
+) -> None:
+    networks = [
+        (blocks.of(space, c), measured(1.5 * predictor.predict(blocks.of(space, c)).latency_s))
+        for c in random_candidates(space, 10, 8)
+    ]
+    corrected = compile_table(space, blocks, predictor.corrected(networks))
+    genes = space.sample(50, np.random.default_rng(1))
+    ratio = corrected.latencies_s(space, genes) / table.latencies_s(space, genes)
+    assert np.abs(ratio / 1.5 - 1).max() < 0.1

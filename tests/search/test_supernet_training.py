@@ -1,0 +1,75 @@
+"""Training a supernet into a folder, also across an interruption."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekit.core.errors import InputError
+from edgekit.core.progress import Progress
+from edgekit.core.task import Task
+from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.supernet import Supernet
+from edgekit.search.supernet_training import WEIGHTS, train_supernet
+from edgekit.training.loop import TrainRecipe
+
+RECIPE = TrainRecipe(n_epochs=4, batch_size=32, learning_rate=0.1, checkpoint_every=3)
+
+
+def _train(space: MBConvSpace, task: Task, folder: Path, progress: Progress) -> Supernet:
+    return train_supernet(space, task, RECIPE, folder, progress=progress, n_threads=1)
+
+
+class _Stop(Exception):
+    pass
+
+
+class _Clock:
+    """Stops the training when the progress has read it so often."""
+
+    def __init__(self, n_readings: int) -> None:
+        self._n_left = n_readings
+
+    def __call__(self) -> float:
+        self._n_left -= 1
+        if self._n_left < 0:
+            raise _Stop
+        return 0.0
+
+
+@pytest.mark.parametrize("n_readings", [5, 13, 16])
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    n_readings: int, space: MBConvSpace, small_task: Task, tmp_path: Path
+) -> None:
+    quiet = Progress(quiet=True)
+    whole = _train(space, small_task, tmp_path / "whole", quiet)
+    with pytest.raises(_Stop):
+        _train(space, small_task, tmp_path / "cut", Progress(clock=_Clock(n_readings)))
+    assert not (tmp_path / "cut" / WEIGHTS).exists()
+    resumed = _train(space, small_task, tmp_path / "cut", quiet)
+    expected, got = whole.state_dict(), resumed.state_dict()
+    assert [name for name in expected if not torch.equal(expected[name], got[name])] == []
+
+
+def test_a_finished_supernet_is_loaded_and_leaves_one_file(
+    space: MBConvSpace, small_task: Task, tmp_path: Path
+) -> None:
+    quiet = Progress(quiet=True)
+    first = _train(space, small_task, tmp_path, quiet)
+    assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
+    again = _train(space, small_task, tmp_path, Progress(clock=_Clock(0)))
+    expected, got = first.state_dict(), again.state_dict()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_the_supernet_of_another_space_is_refused(
+    space: MBConvSpace, small_task: Task, tmp_path: Path
+) -> None:
+    quiet = Progress(quiet=True)
+    _train(space, small_task, tmp_path, quiet)
+    other = MBConvSpace(replace(space.recipe, head_width=32))
+    with pytest.raises(InputError, match="space"):
+        _train(other, small_task, tmp_path, quiet)
