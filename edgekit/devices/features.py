@@ -1,6 +1,6 @@
 """What is known of a kernel's cost before any fit: group, roofline terms, tree features.
 
-Pure functions of a ``Kernel``. A roofline term is an amount of work that a machine does at some
+Pure functions of a ``Kernel``, remembered for the last kernels. A roofline term is an amount of work that a machine does at some
 rate (Williams et al. 2009, doi 10.1145/1498765.1498785), so that a kernel's time is near a sum of
 terms with coefficients >= 0. MACs count one multiply and add.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edgekit.core.kernel import Kernel, Shape
 
@@ -20,6 +21,7 @@ _LANES = 16
 _PANEL = 64
 _STEM_CHANNELS = 4
 _COLD_BYTES = 2**19
+_N_REMEMBERED = 2**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Product:
         return self.groups if self.is_depthwise else self.columns
 
 
+@lru_cache(_N_REMEMBERED)
 def group_key(kernel: Kernel) -> str:
     """Kernels with one key share a roofline: operator, domain, element type and kind.
 
@@ -178,6 +181,7 @@ TERMS = (
 """Names of ``roofline_terms``, in order."""
 
 
+@lru_cache(_N_REMEMBERED)
 def roofline_terms(kernel: Kernel) -> tuple[float, ...]:
     """Amounts of work, in the order of ``TERMS``, all >= 0; 0 where the operator has none.
 
@@ -251,6 +255,7 @@ TREE_FEATURES = (
 """Names of ``tree_features``, in order."""
 
 
+@lru_cache(_N_REMEMBERED)
 def tree_features(kernel: Kernel) -> tuple[float, ...]:
     """Features of the residual model, in the order of ``TREE_FEATURES``.
 

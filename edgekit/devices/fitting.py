@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ IntArray = NDArray[np.int64]
 MIN_NETWORKS_FOR_TREES = 40
 MIN_NETWORKS = 3
 _N_FOLDS = 4
+_LARGE_FAMILY = 8
 _SHORTEST_TIMED_S = 3e-7
 _N_REWEIGHTINGS = 20
 _GROUP_RIDGE = 0.05
@@ -121,20 +123,27 @@ def _design(
 
 
 def _left_out_errors(samples: Sequence[NetworkSample], seed: int) -> Array:
-    """log(label / prediction) by fits without the network's family; empty for one family."""
-    families = sorted({sample.family for sample in samples})
-    fold_of = {
-        family: index % min(_N_FOLDS, len(families)) for index, family in enumerate(families)
-    }
-    errors: list[float] = []
-    for fold in sorted(set(fold_of.values())):
-        kept = [sample for sample in samples if fold_of[sample.family] != fold]
-        if len(kept) < MIN_NETWORKS:
-            continue
-        predictor = _fitted(kept, seed)
-        errors += [
-            math.log(sample.label_s / predictor.kernel_costs_s(sample.kernels).sum())
-            for sample in samples
-            if fold_of[sample.family] == fold
+    """log(label / prediction) of every network, by fits that had no part in it; may be empty.
+
+    Small families are left out whole. A family with an eighth of all networks is taken for a random
+    one that stands for shapes, and dealt out network by network.
+    """
+    sizes = Counter(sample.family for sample in samples)
+    small = [family for family in sorted(sizes) if sizes[family] < len(samples) / _LARGE_FAMILY]
+    folds = np.array(
+        [
+            (small.index(sample.family) if sample.family in small else index) % _N_FOLDS
+            for index, sample in enumerate(samples)
         ]
+    )
+    errors: list[float] = []
+    for fold in range(_N_FOLDS):
+        kept = [sample for sample, its in zip(samples, folds, strict=True) if its != fold]
+        if MIN_NETWORKS <= len(kept) < len(samples):
+            predictor = _fitted(kept, seed)
+            errors += [
+                math.log(sample.label_s / predictor.kernel_costs_s(sample.kernels).sum())
+                for sample, its in zip(samples, folds, strict=True)
+                if its == fold
+            ]
     return np.array(errors)

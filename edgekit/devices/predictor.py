@@ -189,8 +189,8 @@ class KernelPredictor:
             parsed = _Document.model_validate(document)
         except ValidationError as error:
             raise InputError(
-                f"a predictor has the fields of KernelPredictor.to_json, this one does not: {error}; "
-                "profile again"
+                f"a predictor has the fields of KernelPredictor.to_json, this one does not: "
+                f"{error}; profile again"
             ) from error
         if parsed.terms != list(TERMS) or parsed.tree_features != list(TREE_FEATURES):
             raise InputError(

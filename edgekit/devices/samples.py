@@ -30,7 +30,6 @@ from edgekit.devices.interleave import (
     RawBlock,
     interleave,
     mark_blocks,
-    warm_up,
 )
 from edgekit.devices.lowering import KernelTimes, ProfiledModel
 from edgekit.devices.measure import WINDOW, fit_labels_s, model_item
@@ -44,7 +43,7 @@ _FASTEST_SHARE = 0.3
 _PROFILED_BLOCK_S = 0.02
 _PROFILED = "/profiled"
 _BYTES_PER_NETWORK = 15_000_000
-_N_WARM_PROFILED = 3
+_N_WARM_RUNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +122,9 @@ def take_samples(
             data = source.model().SerializeToString()
             plain.append(model_item(source.name, data, target, block_s=block_s, seed=seed))
             profiled[source.name] = ProfiledModel(data, target.n_threads)
-            warm_up(plain[-1])
-            _warm_profiled(profiled[source.name])
+            for _ in range(_N_WARM_RUNS):
+                plain[-1].run()
+                profiled[source.name].run()
             update(n_done)
     items = [*plain, *(_profiled_item(*pair, n_profiled_runs) for pair in profiled.items())]
     blocks = _take_blocks(items, plain, target, n_passes, seed, progress)
@@ -154,11 +154,6 @@ def _touch_memory(n_bytes: int) -> None:
             f"{format_size(available_bytes)} are available; profile with --quick"
         )
     np.ones(n_bytes // 8)
-
-
-def _warm_profiled(model: ProfiledModel) -> None:
-    for _ in range(_N_WARM_PROFILED):
-        model.run()
 
 
 def _profiled_item(name: str, model: ProfiledModel, n_runs: int) -> Item:
@@ -262,7 +257,7 @@ def _kernel_times_s(
     took: what profiling does between two kernels slows down in phases of its own.
     """
     names, runs, started_s = [], [], []
-    n_done = dict.fromkeys(times, _N_WARM_PROFILED)
+    n_done = dict.fromkeys(times, _N_WARM_RUNS)
     for block in (block for block in blocks if block.model.endswith(_PROFILED)):
         name = block.model.removesuffix(_PROFILED)
         first = n_done[name] + N_DISCARDED
@@ -298,6 +293,6 @@ def _refuse_if_noisy(samples: Sequence[NetworkSample], max_noise: float) -> None
     median = float(np.median(noise_of(samples)))
     if median > max_noise:
         raise TooNoisy(
-            f"labels from two halves of the blocks must agree within {max_noise:.0%} in the median, "
-            f"they differ by {median:.1%}; stop other work on this machine and profile again"
+            f"labels from two halves of the blocks must agree within {max_noise:.0%} in the "
+            f"median, they differ by {median:.1%}; stop other work on this machine and profile again"
         )
