@@ -100,10 +100,21 @@ def save_table_networks(folder: Path, entries: Sequence[tuple[Candidate, Measure
 
 
 def load_table_networks(folder: Path) -> list[tuple[Candidate, Measured]]:
-    """Inverse of ``save_table_networks``; empty when there is no file."""
+    """Inverse of ``save_table_networks``; empty when there is no file.
+
+    Raises:
+        InputError: a file with other content.
+    """
     path = folder / TABLE_NETWORKS
     if not path.is_file():
         return []
-    rows = read_json(path, _KIND, _SCHEMA)["networks"]
-    assert isinstance(rows, list)
-    return [(Candidate.parse(r["candidate"]), measured_from_json(r["latency"])) for r in rows]
+    rows = read_json(path, _KIND, _SCHEMA).get("networks")
+    try:
+        if not isinstance(rows, list):
+            raise TypeError("no list of networks")
+        return [(Candidate.parse(r["candidate"]), measured_from_json(r["latency"])) for r in rows]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"a file of measured networks holds genes and figures, {path} does not: {error!r}; "
+            "delete it to measure again"
+        ) from error

@@ -18,7 +18,7 @@ from edgekit.search.costs import BlockKernels, CostTable, compile_table, lower_b
 from edgekit.search.lowering import candidate_model
 from edgekit.search.spaces.mbconv import MBConvSpace
 from tests.devices.networks import law_s
-from tests.search.synthetic import TINY
+from tests.search.synthetic import TINY, drawn
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +36,7 @@ def blocks(space: MBConvSpace) -> BlockKernels:
 @pytest.fixture(scope="session")
 def predictor(space: MBConvSpace) -> KernelPredictor:
     """Fitted to ten networks of the space whose times follow a law."""
-    return fit_predictor(
-        [sample_by_law(space, c) for c in random_candidates(space, 10, 0)], seed=0
-    )
+    return fit_predictor([sample_by_law(space, c) for c in drawn(space, 10, 0)], seed=0)
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +52,6 @@ def small_task(digits_task: Task) -> Task:
         name: _evenly(getattr(digits_task, name), 64) for name in ("validation", "calibration")
     }
     return replace(digits_task, train=_evenly(digits_task.train, 128), **parts)
-
-
-def random_candidates(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:
-    """Random candidates, the first all fp32 and the second all int8."""
-    genes = space.sample(n, np.random.default_rng(seed))
-    genes[0, space.n_positions :], genes[1, space.n_positions :] = 0, 1
-    return [Candidate(tuple(row)) for row in space.canonical(genes).tolist()]
 
 
 def sample_by_law(space: MBConvSpace, candidate: Candidate) -> NetworkSample:

@@ -29,6 +29,14 @@ def evaluated(candidate: Candidate, top1: float, latency_s: float, size_bytes: i
     return Evaluated(candidate, accuracy, measured(latency_s), size_bytes)
 
 
+def drawn(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:
+    """Random candidates, the first all fp32 and the second all int8; some may be equal."""
+    genes = space.sample(n, np.random.default_rng(seed))
+    for row, precision in zip(genes, (0, 1), strict=False):
+        row[space.n_positions :] = precision
+    return [Candidate(tuple(row)) for row in space.canonical(genes).tolist()]
+
+
 def formula_table(space: MBConvSpace) -> CostTable:
     """Larger operations cost more, int8 halves a block, a border between precisions costs 5 us."""
     latency_s = np.zeros((space.n_positions + 2, 8 * (SKIP + 1)))

@@ -16,8 +16,8 @@ from edgekit.devices.predictor import KernelPredictor
 from edgekit.search.costs import BlockKernels, CostTable, compile_table
 from edgekit.search.lowering import candidate_model
 from edgekit.search.spaces.mbconv import SKIP, MBConvSpace
-from tests.search.conftest import random_candidates, sample_by_law
-from tests.search.synthetic import measured
+from tests.search.conftest import sample_by_law
+from tests.search.synthetic import drawn, measured
 
 
 def _lowered(space: MBConvSpace, candidate: Candidate) -> Counter[object]:
@@ -44,7 +44,7 @@ def test_most_random_candidates_are_put_together_exactly_and_all_nearly(
     space: MBConvSpace, blocks: BlockKernels, predictor: KernelPredictor
 ) -> None:
     n_equal, ratios = 0, []
-    for candidate in random_candidates(space, 40, 4):
+    for candidate in drawn(space, 40, 4):
         lowered, assembled = _lowered(space, candidate), Counter(blocks.of(space, candidate))
         n_equal += lowered == assembled
         costs_s = [predictor.predict(list(k.elements())).latency_s for k in (assembled, lowered)]
@@ -57,7 +57,7 @@ def test_most_random_candidates_are_put_together_exactly_and_all_nearly(
 def test_the_table_is_a_loop_over_the_predictor(
     space: MBConvSpace, blocks: BlockKernels, table: CostTable, predictor: KernelPredictor
 ) -> None:
-    candidates = random_candidates(space, 200, 5)
+    candidates = drawn(space, 200, 5)
     got = table.latencies_s(space, np.array([c.genes for c in candidates]))
     for candidate, latency_s in zip(candidates, got.tolist(), strict=True):
         by_block = blocks.by_block(space, candidate)
@@ -69,7 +69,7 @@ def test_the_table_is_a_loop_over_the_predictor(
 
 
 def test_blocks_add_up_to_the_candidate(space: MBConvSpace, table: CostTable) -> None:
-    for candidate in random_candidates(space, 20, 6):
+    for candidate in drawn(space, 20, 6):
         parts = table.block_latencies_s(space, candidate)
         active = [block.position.name for block in space.decode(candidate).active()]
         assert list(parts) == ["stem", *active, "head"]
@@ -100,7 +100,7 @@ def test_a_skipped_block_passes_on_the_precision_before_it(
 def test_sizes_are_those_of_the_files_but_for_the_frame(
     space: MBConvSpace, table: CostTable
 ) -> None:
-    for candidate in random_candidates(space, 12, 7):
+    for candidate in drawn(space, 12, 7):
         predicted = float(table.sizes_bytes(space, np.array([candidate.genes]))[0])
         assert predicted == pytest.approx(candidate_model(space, candidate).ByteSize(), rel=0.02)
 
@@ -133,7 +133,7 @@ def test_a_corrected_predictor_prices_with_its_correction(
 ) -> None:
     networks = [
         (blocks.of(space, c), measured(1.5 * predictor.predict(blocks.of(space, c)).latency_s))
-        for c in random_candidates(space, 10, 8)
+        for c in drawn(space, 10, 8)
     ]
     corrected = compile_table(space, blocks, predictor.corrected(networks))
     genes = space.sample(50, np.random.default_rng(1))

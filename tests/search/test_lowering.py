@@ -16,7 +16,7 @@ from edgekit.search.lowering import candidate_model, int8_blocks
 from edgekit.search.network import MBConvNet
 from edgekit.search.spaces.mbconv import MBConvSpace
 from edgekit.training.layers import folded
-from tests.search.conftest import random_candidates
+from tests.search.synthetic import drawn
 
 MIXED = Candidate((1, 6, 5, 0, 1, 0, 0, 1, 0, 1))
 
@@ -29,7 +29,7 @@ def _run(model: ModelProto, x: torch.Tensor) -> np.ndarray:
 
 def test_a_float_candidate_computes_what_its_module_does(space: MBConvSpace) -> None:
     x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for candidate in random_candidates(space, 4, 3):
+    for candidate in drawn(space, 4, 3):
         operations = candidate.genes[: space.n_positions]
         plain = Candidate((*operations, *([0] * (space.n_positions + 2))))
         torch.manual_seed(0)

@@ -8,7 +8,7 @@ import torch
 from edgekit.core.candidate import Candidate
 from edgekit.search.network import InvertedResidual, MBConvNet
 from edgekit.search.spaces.mbconv import MBConvSpace
-from tests.search.conftest import random_candidates
+from tests.search.synthetic import drawn
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_networks_have_the_blocks_and_parameters_of_their_genes(space: MBConvSpa
 
 
 def test_every_candidate_gives_logits(space: MBConvSpace) -> None:
-    for candidate in random_candidates(space, 6, 1):
+    for candidate in drawn(space, 6, 1):
         net = MBConvNet(space, space.decode(candidate)).eval()
         with torch.no_grad():
             assert net(torch.zeros(3, 3, 32, 32)).shape == (3, 10)

@@ -16,7 +16,7 @@ from edgekit.search.supernet import (
     sandwich_objective,
 )
 from edgekit.training.losses import cross_entropy, distillation
-from tests.search.conftest import random_candidates
+from tests.search.synthetic import drawn
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_an_extracted_network_computes_what_the_supernet_does(
     space: MBConvSpace, net: Supernet
 ) -> None:
     x = _batch()
-    for candidate in [space.largest(), space.smallest(), *random_candidates(space, 6, 2)]:
+    for candidate in [space.largest(), space.smallest(), *drawn(space, 6, 2)]:
         with torch.no_grad():
             expected = net.train()(x, candidate)
             got = net.extract(candidate).train()(x)

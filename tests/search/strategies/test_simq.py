@@ -1,0 +1,138 @@
+"""SimQ-NAS on a problem whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.limits import Limits
+from edgekit.search.problem import Evaluated, SearchProblem, front
+from edgekit.search.spaces.mbconv import MBConvRecipe
+from edgekit.search.strategies.random import RandomStrategy
+from edgekit.search.strategies.simq import AccuracyModel, SimQStrategy
+from tests.search.synthetic import (
+    best_top1,
+    formula_evaluator,
+    formula_problem,
+    formula_top1,
+    searched,
+)
+
+LIMITS = Limits(2.2e-4, 230_000)
+QUICK = SimQStrategy(n_generations=25, inner_population=30)
+
+
+def _problem(seed: int, limits: Limits = LIMITS, n_evaluations: int = 30) -> SearchProblem:
+    return formula_problem(seed, limits, n_evaluations, recipe=MBConvRecipe.quick(32, 10))
+
+
+@pytest.fixture(scope="module")
+def history() -> list[Evaluated]:
+    """A whole search with seed 0."""
+    return searched(QUICK, _problem(0))
+
+
+def test_no_candidate_is_asked_twice_and_the_budget_is_used_up(history: list[Evaluated]) -> None:
+    assert len({entry.candidate for entry in history}) == len(history) == 30
+
+
+def test_what_is_asked_follows_from_the_history_alone(history: list[Evaluated]) -> None:
+    problem = _problem(0)
+    again = SimQStrategy(QUICK.n_generations, QUICK.inner_population)
+    for n_done in (0, 20):
+        asked = again.ask(problem, history[:n_done])
+        assert asked == [entry.candidate for entry in history[n_done : n_done + 10]]
+    assert again.ask(problem, history) == []
+    assert QUICK.ask(_problem(1), []) != QUICK.ask(problem, [])
+
+
+def test_every_candidate_keeps_the_limits_by_the_table_and_is_canonical(
+    history: list[Evaluated],
+) -> None:
+    problem = _problem(0)
+    genes = np.array([entry.candidate.genes for entry in history])
+    assert (problem.margins(genes) <= 0).all()
+    assert (genes == problem.space.canonical(genes)).all()
+
+
+def test_limits_that_nothing_keeps_ask_for_what_is_nearest() -> None:
+    problem = _problem(0, Limits(1e-6, 1_000), n_evaluations=20)
+    history = searched(QUICK, problem)
+    assert len(history) == 20
+    drawn = problem.margins(problem.space.sample(2000, np.random.default_rng(0))).max(axis=1)
+    asked = problem.margins(np.array([entry.candidate.genes for entry in history])).max(axis=1)
+    assert asked.mean() < np.quantile(drawn, 0.05)
+
+
+def _hypervolume(history: list[Evaluated], limits: Limits) -> float:
+    """Area between the front inside the limits and (latency limit, top-1 of 0.5)."""
+    assert limits.latency_s is not None
+    inside = [entry for entry in history if entry.meets(limits)]
+    area, reached = 0.0, 0.5
+    for entry in front(inside):
+        if entry.accuracy.top1 > reached:
+            area += (entry.accuracy.top1 - reached) * (limits.latency_s - entry.latency.p50_s)
+            reached = entry.accuracy.top1
+    return area
+
+
+def _optimum(problem: SearchProblem) -> float:
+    """The best accuracy inside the limits that climbing from random candidates reaches."""
+    space = problem.space
+    drawn = space.sample(100_000, np.random.default_rng(99))
+    starts = drawn[(problem.margins(drawn) <= 0).all(axis=1)][:3]
+    return max(_climbed(problem, start) for start in starts)
+
+
+def _climbed(problem: SearchProblem, genes: NDArray[np.int64]) -> float:
+    """Top-1 where no change of one gene helps and keeps the limits."""
+    space, best = problem.space, -1.0
+    steps = [(i, value) for i, n in enumerate(space.n_choices) for value in range(n)]
+    while True:
+        near = np.tile(genes, (len(steps), 1))
+        for row, (index, value) in zip(near, steps, strict=True):
+            row[index] = value
+        near = space.canonical(near)
+        near = near[(problem.margins(near) <= 0).all(axis=1)]
+        scores = [formula_top1(space, Candidate(tuple(row))) for row in near.tolist()]
+        if max(scores) <= best + 1e-12:
+            return best
+        best, genes = max(scores), near[int(np.argmax(scores))]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_beats_random_search_under_limits(seed: int) -> None:
+    problem = _problem(seed)
+    found, drawn = searched(QUICK, problem), searched(RandomStrategy(), problem)
+    best = [best_top1(history, LIMITS) for history in (found, drawn)]
+    area = [_hypervolume(history, LIMITS) for history in (found, drawn)]
+    print(f"seed {seed}: best {best[0]:.4f} to {best[1]:.4f}, area {area[0]:.2e} to {area[1]:.2e}")
+    assert best[0] > best[1]
+    assert area[0] > area[1]
+
+
+def test_it_comes_near_the_optimum() -> None:
+    problem = _problem(0, n_evaluations=50)
+    best, optimum = best_top1(searched(QUICK, problem), LIMITS), _optimum(problem)
+    print(f"best {best:.4f}, optimum by climbing {optimum:.4f}")
+    assert best >= optimum - 0.03
+
+
+def test_the_accuracy_model_ranks_unseen_candidates() -> None:
+    problem = _problem(0)
+    evaluate = formula_evaluator(problem)
+    drawn = RandomStrategy().ask(formula_problem(5, Limits(), 200, 200, problem.space.recipe), [])
+    history, unseen = [evaluate(c) for c in drawn[:60]], [evaluate(c) for c in drawn[60:]]
+    model = AccuracyModel(problem, history)
+    predicted = model(np.array([entry.candidate.genes for entry in unseen]))
+    true = np.array([entry.accuracy.top1 for entry in unseen])
+    assert np.corrcoef(predicted, true)[0, 1] > 0.9
+    assert np.abs(predicted - true).mean() < 0.02
+
+
+def test_a_population_of_one_works() -> None:
+    problem = formula_problem(0, LIMITS, 8, 1, MBConvRecipe.quick(32, 10))
+    history = searched(SimQStrategy(5, 20), problem)
+    assert len({entry.candidate for entry in history}) == 8
