@@ -16,6 +16,7 @@ from edgekit.training.checkpoint import load_weights, save_weights
 from edgekit.training.loop import TrainRecipe, train
 
 WEIGHTS = "supernet.safetensors"
+LARGEST_SHARE = 0.6
 
 
 def train_supernet(
@@ -29,14 +30,15 @@ def train_supernet(
 ) -> Supernet:
     """Train, or go on training, or load the finished supernet of a run folder.
 
-    Half of ``recipe.n_epochs`` trains the largest network alone (the order of Once-for-All, arXiv
-    1908.09791: small networks learn from a good large one), half trains it together with sampled
-    smaller ones at half the learning rate, because the sandwich adds two gradients.
+    Of ``recipe.n_epochs``, ``LARGEST_SHARE`` trains the largest network alone (the order of
+    Once-for-All, arXiv 1908.09791: small networks learn from a good large one); the rest trains it
+    together with sampled smaller ones at half the learning rate, because the sandwich adds two
+    gradients.
 
     Args:
         space: the search space.
         task: only its training split is read.
-        recipe: hyper-parameters of both halves; epochs are counted over both.
+        recipe: hyper-parameters of both parts; epochs are counted over both.
         folder: run folder; checkpoints and ``supernet.safetensors`` are written there.
         progress: where bars are drawn.
         n_threads: threads torch may use.
@@ -58,9 +60,14 @@ def train_supernet(
                 f"the same data and resolution ({str(error).splitlines()[0]})"
             ) from error
         return net
-    half = replace(recipe, n_epochs=recipe.n_epochs / 2)
-    together = replace(half, learning_rate=recipe.learning_rate / 2, seed=recipe.seed + 1)
-    for name, phase, n_random in (("largest", half, 0), ("sandwich", together, 1)):
+    alone = replace(recipe, n_epochs=recipe.n_epochs * LARGEST_SHARE)
+    together = replace(
+        recipe,
+        n_epochs=recipe.n_epochs - alone.n_epochs,
+        learning_rate=recipe.learning_rate / 2,
+        seed=recipe.seed + 1,
+    )
+    for name, phase, n_random in (("largest", alone, 0), ("sandwich", together, 1)):
         objective = sandwich_objective(net, recipe.label_smoothing, n_random)
         label = f"supernet: {name}"
         checkpoint = folder / f"supernet-{name}.safetensors"
