@@ -236,7 +236,7 @@ def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
     torch.set_num_threads(os.cpu_count() or 1)
     net = MBConvNet(space, space.decode(candidate))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = TrainRecipe(n_epochs=HAND_MADE_EPOCHS, small_share=0.0, seed=0)
+    recipe = TrainRecipe(n_epochs=HAND_MADE_EPOCHS, seed=0)
 
     def objective(x: torch.Tensor, y: torch.Tensor, _: np.random.Generator) -> float:
         loss = cross_entropy(net(x), y, recipe.label_smoothing)
