@@ -123,10 +123,10 @@ def _design(
 
 
 def _left_out_errors(samples: Sequence[NetworkSample], seed: int) -> Array:
-    """log(label / prediction) of every network, by fits that had no part in it; may be empty.
+    """log(label / prediction) of every network by a fit without it; may be empty.
 
-    Small families are left out whole. A family with an eighth of all networks is taken for a random
-    one that stands for shapes, and dealt out network by network.
+    Small families are left out whole. A family with an eighth of all networks is taken for a
+    random one that stands for shapes, and dealt out network by network.
     """
     sizes = Counter(sample.family for sample in samples)
     small = [family for family in sorted(sizes) if sizes[family] < len(samples) / _LARGE_FAMILY]

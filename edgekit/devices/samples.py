@@ -293,6 +293,7 @@ def _refuse_if_noisy(samples: Sequence[NetworkSample], max_noise: float) -> None
     median = float(np.median(noise_of(samples)))
     if median > max_noise:
         raise TooNoisy(
-            f"labels from two halves of the blocks must agree within {max_noise:.0%} in the "
-            f"median, they differ by {median:.1%}; stop other work on this machine and profile again"
+            "labels from two halves of the blocks must agree within "
+            f"{max_noise:.0%} in the median, they differ by {median:.1%}; "
+            "stop other work on this machine and profile again"
         )

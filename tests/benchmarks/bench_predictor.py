@@ -272,9 +272,10 @@ def main() -> None:
         profile_device(target, folder, quick=options.quick, progress=Progress())
     profile = DeviceProfile.load(folder)
     profile.check_current(target)
-    print(f"profile: {profile.provenance.n_networks} networks, "
-          f"{profile.provenance.duration_s:.0f} s, held-out families: "
-          f"{as_text(profile.validation.accuracy)}; floor {as_text(profile.validation.floor)}")  # fmt: skip
+    taken = profile.provenance
+    print(f"profile: {taken.n_networks} networks in {taken.duration_s:.0f} s")
+    print(f"held-out families: {as_text(profile.validation.accuracy)}")
+    print(f"their floor: {as_text(profile.validation.floor)}")
     makers = {"space": space_subjects, "stock": stock_subjects}
     parts = {}
     for name, subjects in makers.items():
