@@ -1,8 +1,8 @@
 """What is known of a kernel's cost before any fit: group, roofline terms, tree features.
 
 Pure functions of a ``Kernel``, remembered for the last kernels. A roofline term is an amount of
-work that a machine does at some rate (Williams et al. 2009, doi 10.1145/1498765.1498785), so that a
-kernel's time is near a sum of terms with coefficients >= 0. MACs count one multiply and add.
+work that a machine does at some rate (Williams et al. 2009, doi 10.1145/1498765.1498785), so that
+a kernel's time is near a sum of terms with coefficients >= 0. MACs count one multiply and add.
 """
 
 from __future__ import annotations
