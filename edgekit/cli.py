@@ -134,8 +134,7 @@ def search(
     Trains a supernet, costs candidates with the profile's predictor and measures the best.
     """
     limits = _limits(max_latency, max_size, quantile)
-    _check_inputs(space, data)
-    _check_out(out)
+    _check_inputs(space, data, out, supernet)
     from edgekit.devices.profile import DeviceProfile
     from edgekit.workflow import run_search
     from edgekit.workflow import space as space_named
@@ -279,8 +278,7 @@ def fit(
     Profiles, searches, exports and verifies until an artifact was measured to keep the limits.
     """
     limits, device = _limits(max_latency, max_size, quantile), Target(target)
-    _check_inputs(space, data)
-    _check_out(out)
+    _check_inputs(space, data, out, supernet)
     from edgekit.workflow import REPORT
     from edgekit.workflow import fit as fit_space
 
@@ -362,10 +360,13 @@ def _check_out(path: Path) -> None:
         )
 
 
-def _check_inputs(space: str, data: str) -> None:
+def _check_inputs(space: str, data: str, out: Path, supernet: Path | None) -> None:
     if space != "mbconv":
         raise InputError(f"a search space is one of mbconv, got {space!r}")
     _check_data(data)
+    _check_out(out)
+    if supernet is not None:
+        _need(supernet / "run.json", "a run folder")
 
 
 def _check_data(data: str) -> None:

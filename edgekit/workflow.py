@@ -23,7 +23,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.provenance import git_revision, utc_now, versions
 from edgekit.core.target import Target
 from edgekit.core.task import Task, load_task
-from edgekit.devices.measure import compare_models, measure_models
+from edgekit.devices.measuring.measure import compare_models, measure_models
 from edgekit.devices.probe import probe
 from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
 from edgekit.export.bundle import Bundle, check_place, write_bundle

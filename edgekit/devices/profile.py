@@ -25,15 +25,15 @@ from edgekit.core.errors import InputError
 from edgekit.core.files import read_json, write_bytes_atomic, write_json
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
-from edgekit.devices.estimators import slowdown
-from edgekit.devices.fitting import fit_predictor
-from edgekit.devices.interleave import N_DISCARDED, RawBlock
-from edgekit.devices.plan import Plan, PlannedNetwork, full_plan, quick_plan
-from edgekit.devices.predictor import KernelPredictor
+from edgekit.devices.measuring.estimators import slowdown
+from edgekit.devices.measuring.interleave import N_DISCARDED, RawBlock
+from edgekit.devices.measuring.telemetry import CpuTimes, load_1min
+from edgekit.devices.predicting.fitting import fit_predictor
+from edgekit.devices.predicting.plan import Plan, PlannedNetwork, full_plan, quick_plan
+from edgekit.devices.predicting.predictor import KernelPredictor
+from edgekit.devices.predicting.samples import NetworkSample, Source, take_samples
+from edgekit.devices.predicting.validation import Validation, validate
 from edgekit.devices.probe import DeviceFacts, probe
-from edgekit.devices.samples import NetworkSample, Source, take_samples
-from edgekit.devices.telemetry import CpuTimes, load_1min
-from edgekit.devices.validation import Validation, validate
 
 KIND = "device-profile"
 SCHEMA_VERSION = 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgekit.core.precision import Precision
 from edgekit.core.target import Target
-from edgekit.devices.lowering import ProfiledModel
+from edgekit.devices.networks.lowering import ProfiledModel
 
 _MIN_RUNS, _MAX_RUNS = 30, 400
 _PROFILE_S = 1.0

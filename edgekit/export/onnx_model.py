@@ -19,7 +19,7 @@ from onnx import ModelProto, NodeProto, ValueInfoProto, numpy_helper
 from torch import nn
 
 from edgekit.core.errors import InputError
-from edgekit.devices.graph import IR_VERSION, OPSET
+from edgekit.devices.networks.graph import IR_VERSION, OPSET
 from edgekit.training.layers import folded
 
 INPUT, OUTPUT, BATCH = "input", "logits", "batch"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from edgekit.core.errors import InputError
-from edgekit.devices.qdq import insert_qdq, tensors_to_calibrate
-from edgekit.devices.session import open_session
+from edgekit.devices.measuring.session import open_session
+from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
 from edgekit.export.onnx_model import nodes_by_block
 from edgekit.export.run import batch_size_of, run_batch
 

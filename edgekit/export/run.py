@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgekit.core.errors import InputError
 from edgekit.core.figures import MeasuredAccuracy
 from edgekit.core.task import Preprocessing, Split
-from edgekit.devices.session import Model, open_session
+from edgekit.devices.measuring.session import Model, open_session
 
 _BATCH_VALUES = 2**19
 """Input values in a batch: 170 images of 32 x 32, 3 of 224 x 224."""

@@ -17,8 +17,8 @@ from edgekit.core.provenance import utc_now, versions
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.core.units import format_duration, format_size
-from edgekit.devices.measure import measure_models
-from edgekit.devices.placement import NodePlacement, placed_nodes
+from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.placement import NodePlacement, placed_nodes
 from edgekit.devices.probe import probe as probe_device
 from edgekit.export.block_times import BlockTime, block_times
 from edgekit.export.bundle import MODEL, PROOF, Bundle

@@ -13,9 +13,9 @@ from edgekit.core.figures import Conditions, Measured, Predicted
 from edgekit.core.provenance import utc_now, versions
 from edgekit.core.task import Task
 from edgekit.core.units import format_size
+from edgekit.devices.predicting.validation import Accuracy
 from edgekit.devices.probe import DeviceFacts
 from edgekit.devices.profile import DeviceProfile
-from edgekit.devices.validation import Accuracy
 from edgekit.export.bundle import Bundle
 from edgekit.export.verify import Proof
 from edgekit.report.values import (

@@ -22,8 +22,8 @@ from edgekit.core.errors import InputError
 from edgekit.core.figures import Predicted
 from edgekit.core.kernel import Kernel
 from edgekit.core.progress import Progress
-from edgekit.devices.lowering import lower
-from edgekit.devices.predictor import KernelPredictor
+from edgekit.devices.networks.lowering import lower
+from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.lowering import candidate_model
 from edgekit.search.spaces.mbconv import SKIP, MBConvSpace
 

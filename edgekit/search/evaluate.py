@@ -13,7 +13,7 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.figures import MeasuredAccuracy
 from edgekit.core.target import Target
 from edgekit.core.task import Preprocessing, Split, Task
-from edgekit.devices.measure import measure_models
+from edgekit.devices.measuring.measure import measure_models
 from edgekit.search.lowering import candidate_model, int8_blocks
 from edgekit.search.network import MBConvNet
 from edgekit.search.problem import Evaluated

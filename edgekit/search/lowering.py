@@ -11,8 +11,8 @@ from onnx import ModelProto
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.precision import Precision
-from edgekit.devices.graph import GraphBuilder
-from edgekit.devices.qdq import insert_qdq, tensors_to_calibrate
+from edgekit.devices.networks.graph import GraphBuilder
+from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
 from edgekit.search.spaces.mbconv import Architecture, MBConvSpace
 from edgekit.training.simulate import Ranges
 

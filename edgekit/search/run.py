@@ -22,8 +22,8 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.core.units import format_duration, format_size
-from edgekit.devices.measure import measure_models
-from edgekit.devices.predictor import KernelPredictor
+from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import CostTable, compile_table, lower_blocks
 from edgekit.search.evaluate import SEARCH_INTERVAL, Evaluator
 from edgekit.search.lowering import candidate_model

@@ -41,7 +41,7 @@ from edgekit.core.precision import Precision
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task, load_task
-from edgekit.devices.measure import measure_models
+from edgekit.devices.measuring.measure import measure_models
 from edgekit.export.onnx_model import export_onnx
 from edgekit.export.quantise import quantise_blocks
 from edgekit.export.run import measure_accuracy

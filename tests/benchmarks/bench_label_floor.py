@@ -21,11 +21,11 @@ from scipy.stats import kendalltau
 
 from edgekit.core.files import write_json
 from edgekit.core.target import Target
-from edgekit.devices.graph import GraphBuilder
-from edgekit.devices.interleave import RawBlock
-from edgekit.devices.measure import measure_models
-from edgekit.devices.qdq import insert_qdq, tensors_to_calibrate
-from edgekit.devices.telemetry import load_1min, pressure_avg10
+from edgekit.devices.measuring.interleave import RawBlock
+from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.telemetry import load_1min, pressure_avg10
+from edgekit.devices.networks.graph import GraphBuilder
+from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
 
 N_NETWORKS = 10
 STAGES = ((24, 2), (40, 2), (80, 2), (96, 1))

@@ -32,14 +32,14 @@ from edgekit.core.files import write_json
 from edgekit.core.kernel import Kernel
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
-from edgekit.devices.features import product_of
-from edgekit.devices.lowering import lower
-from edgekit.devices.measure import measure_models
-from edgekit.devices.plan import FITTED_STOCK, PRECISIONS, PlannedNetwork
-from edgekit.devices.predictor import KernelPredictor
+from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.telemetry import load_1min
+from edgekit.devices.networks.lowering import lower
+from edgekit.devices.predicting.features import product_of
+from edgekit.devices.predicting.plan import FITTED_STOCK, PRECISIONS, PlannedNetwork
+from edgekit.devices.predicting.predictor import KernelPredictor
+from edgekit.devices.predicting.validation import Accuracy, accuracy_of
 from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
-from edgekit.devices.telemetry import load_1min
-from edgekit.devices.validation import Accuracy, accuracy_of
 from edgekit.search.lowering import candidate_model
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
 from tests.benchmarks.isolated import isolated_times_s

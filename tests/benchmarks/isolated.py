@@ -13,9 +13,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from edgekit.core.kernel import Kernel
 from edgekit.core.target import Target
-from edgekit.devices.estimators import low_quantile_s
-from edgekit.devices.lowering import ProfiledModel
-from edgekit.devices.session import create_session, session_options
+from edgekit.devices.measuring.estimators import low_quantile_s
+from edgekit.devices.measuring.session import create_session, session_options
+from edgekit.devices.networks.lowering import ProfiledModel
 
 _TYPES = {
     "float": TensorProto.FLOAT,

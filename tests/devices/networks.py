@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit.core.kernel import Kernel
-from edgekit.devices.features import TERMS, roofline_terms
-from edgekit.devices.samples import NetworkSample
+from edgekit.devices.predicting.features import TERMS, roofline_terms
+from edgekit.devices.predicting.samples import NetworkSample
 from tests.devices.kernels import conv, plain
 
 PROFILING_S = 2e-6

@@ -9,8 +9,8 @@ import pytest
 
 from edgekit.core.errors import InputError, TooNoisy
 from edgekit.core.target import Target
-from edgekit.devices.lowering import lower
-from edgekit.devices.plan import Plan, PlannedNetwork
+from edgekit.devices.networks.lowering import lower
+from edgekit.devices.predicting.plan import Plan, PlannedNetwork
 from edgekit.devices.profile import (
     MEASUREMENTS_FILE,
     PROFILE_FILE,

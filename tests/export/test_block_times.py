@@ -4,8 +4,8 @@ import pytest
 
 from edgekit.core.precision import Precision
 from edgekit.core.target import Target
-from edgekit.devices.graph import GraphBuilder
-from edgekit.devices.lowering import lower
+from edgekit.devices.networks.graph import GraphBuilder
+from edgekit.devices.networks.lowering import lower
 from edgekit.export.block_times import block_times
 from tests.export.conftest import Exported
 

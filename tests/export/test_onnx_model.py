@@ -10,8 +10,8 @@ from torch import nn
 from edgekit.core.errors import InputError
 from edgekit.core.target import Target
 from edgekit.core.task import Task
-from edgekit.devices.lowering import lower
-from edgekit.devices.placement import placement
+from edgekit.devices.measuring.placement import placement
+from edgekit.devices.networks.lowering import lower
 from edgekit.export.onnx_model import export_onnx, nodes_by_block
 from edgekit.export.run import logits_of
 from edgekit.search.lowering import candidate_model

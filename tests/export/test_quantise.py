@@ -7,8 +7,8 @@ from onnx import ModelProto
 
 from edgekit.core.errors import InputError
 from edgekit.core.task import Task
-from edgekit.devices.lowering import lower
-from edgekit.devices.qdq import tensors_to_calibrate
+from edgekit.devices.networks.lowering import lower
+from edgekit.devices.networks.qdq import tensors_to_calibrate
 from edgekit.export.onnx_model import nodes_by_block
 from edgekit.export.quantise import calibrate, quantise_blocks
 from edgekit.export.run import logits_of

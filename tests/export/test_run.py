@@ -5,7 +5,7 @@ import pytest
 
 from edgekit.core.errors import InputError
 from edgekit.core.task import Split, Task
-from edgekit.devices.graph import GraphBuilder
+from edgekit.devices.networks.graph import GraphBuilder
 from edgekit.export.run import logits_of, measure_accuracy
 from tests.export.conftest import Exported
 

@@ -14,7 +14,7 @@ from edgekit.core.limits import Limits
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
-from edgekit.devices.placement import NodePlacement
+from edgekit.devices.measuring.placement import NodePlacement
 from edgekit.export.bundle import PROOF, Bundle
 from edgekit.export.parity import parity_checks, probe_logits
 from edgekit.export.run import logits_of

@@ -10,10 +10,10 @@ import pytest
 from edgekit.core.candidate import Candidate
 from edgekit.core.progress import Progress
 from edgekit.core.task import Split, Task
-from edgekit.devices.fitting import fit_predictor
-from edgekit.devices.lowering import lower
-from edgekit.devices.predictor import KernelPredictor
-from edgekit.devices.samples import NetworkSample
+from edgekit.devices.networks.lowering import lower
+from edgekit.devices.predicting.fitting import fit_predictor
+from edgekit.devices.predicting.predictor import KernelPredictor
+from edgekit.devices.predicting.samples import NetworkSample
 from edgekit.search.costs import BlockKernels, CostTable, compile_table, lower_blocks
 from edgekit.search.lowering import candidate_model
 from edgekit.search.spaces.mbconv import MBConvSpace

@@ -10,9 +10,9 @@ import pytest
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.precision import Precision
-from edgekit.devices.fitting import fit_predictor
-from edgekit.devices.lowering import lower
-from edgekit.devices.predictor import KernelPredictor
+from edgekit.devices.networks.lowering import lower
+from edgekit.devices.predicting.fitting import fit_predictor
+from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import BlockKernels, CostTable, compile_table
 from edgekit.search.lowering import candidate_model
 from edgekit.search.spaces.mbconv import SKIP, MBConvSpace

@@ -1,0 +1,1 @@
+"""Sessions, timing, estimators and placement: figures with intervals, or a refusal."""

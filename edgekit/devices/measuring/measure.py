@@ -1,0 +1,289 @@
+"""Measuring whole models on this machine: figures with intervals, or a refusal with the reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from edgekit.core.errors import InputError, TooNoisy
+from edgekit.core.figures import Conditions, Measured
+from edgekit.core.target import Target
+from edgekit.core.units import format_duration
+from edgekit.devices.measuring.estimators import (
+    FloatArray,
+    PairedRatio,
+    low_quantile_s,
+    p50_interval_s,
+    paired_ratio,
+    quantiles_s,
+    relative_half_width,
+    slowdown,
+    trend,
+    two_way_fit,
+)
+from edgekit.devices.measuring.interleave import (
+    Item,
+    Progress,
+    RawBlock,
+    interleave,
+    mark_blocks,
+    warm_up,
+)
+from edgekit.devices.measuring.reference import ReferenceKernels
+from edgekit.devices.measuring.session import Model, open_session, random_inputs
+from edgekit.devices.measuring.telemetry import CpuTimes, load_1min, pressure_avg10
+
+WINDOW = 3
+MIN_SESSION_S = 2.0
+N_RETRIES = 3
+MIN_BLOCKS = 5
+
+
+def model_item(name: str, model: Model, target: Target, *, block_s: float, seed: int = 0) -> Item:
+    """A resident session of a model with fixed random inputs, ready for ``interleave``.
+
+    Raises:
+        InputError: the model cannot be loaded, or its inputs are not float32.
+    """
+    session = open_session(model, n_threads=target.n_threads)
+    feed = random_inputs(session, seed)
+    names = [output.name for output in session.get_outputs()]
+    return Item(name, lambda: session.run(names, feed), block_s)
+
+
+def measure_models(
+    models: Mapping[str, Model],
+    target: Target,
+    *,
+    n_passes: int = 14,
+    block_s: float = 0.03,
+    seed: int = 0,
+    max_relative_interval: float = 0.10,
+    progress: Progress | None = None,
+    raw: list[RawBlock] | None = None,
+) -> dict[str, Measured]:
+    """Time models side by side in one session.
+
+    All sessions are resident and warm; blocks of at least ``block_s`` come in shuffled passes with
+    the reference kernels between them. Blocks beside a slow reference are marked and taken again,
+    as are further blocks of a model whose interval is still too wide, in at most three rounds.
+    Figures come from the blocks that are not marked. One process should measure with one thread
+    count only.
+
+    Args:
+        models: what to time, by name; not empty. All are held in memory at once.
+        target: this machine and the thread count.
+        n_passes: blocks per model; more when the whole session would be shorter than 2 s.
+        block_s: length of a block in seconds.
+        seed: of inputs, order and resampling.
+        max_relative_interval: widest half-width of the 95 % interval of p50 that is accepted,
+            relative to p50.
+        progress: called with (blocks done, blocks in all); the total grows when blocks are taken
+            again.
+        raw: if given, every block is appended to it, marked ones too, even if TooNoisy follows.
+
+    Raises:
+        InputError: no model, or one that cannot be loaded.
+        TooNoisy: a model's interval stayed too wide, or too few blocks were left unmarked.
+    """
+    if not models:
+        raise InputError("at least one model is needed to measure, got none")
+    reference = ReferenceKernels(target.n_threads)
+    items = [
+        model_item(name, model, target, block_s=block_s, seed=seed)
+        for name, model in models.items()
+    ]
+    before = CpuTimes.now()
+    n_warmup = {item.name: warm_up(item) for item in items}
+    n_blocks = max(n_passes, math.ceil(MIN_SESSION_S / (len(items) * block_s)))
+    blocks = _take_blocks(items, reference, n_blocks, seed, max_relative_interval, progress)
+    if raw is not None:
+        raw.extend(blocks)
+    steal = CpuTimes.now().steal_share_since(before)
+    return _figures(blocks, target, n_warmup, steal, max_relative_interval, seed)
+
+
+def _take_blocks(
+    items: Sequence[Item],
+    reference: ReferenceKernels,
+    n_blocks: int,
+    seed: int,
+    max_relative_interval: float,
+    progress: Progress | None,
+) -> list[RawBlock]:
+    """All blocks of a session, marked, after at most three rounds of taking some again."""
+    blocks = mark_blocks(
+        interleave(items, reference, n_passes=n_blocks, seed=seed, progress=progress)
+    )
+    for retry in range(1, N_RETRIES + 1):
+        missing = {
+            item: _n_missing(_of(item.name, blocks), n_blocks, max_relative_interval, seed)
+            for item in items
+        }
+        lacking = [item for item in items if missing[item]]
+        if not lacking:
+            break
+        more = interleave(
+            lacking,
+            reference,
+            n_passes=max(missing.values()),
+            seed=seed + retry,
+            progress=_continued(progress, len(blocks)),
+        )
+        blocks = mark_blocks([*blocks, *more])
+    return blocks
+
+
+def compare_models(
+    a: Model,
+    b: Model,
+    target: Target,
+    *,
+    n_pairs: int = 30,
+    block_s: float = 0.03,
+    seed: int = 0,
+) -> PairedRatio:
+    """How many times as long ``a`` takes as ``b``, from pairs of blocks: a b, b a, a b, ...
+
+    Args:
+        a: first model.
+        b: second model.
+        target: this machine and the thread count.
+        n_pairs: pairs of neighbouring blocks, at least 2.
+        block_s: length of a block in seconds.
+        seed: of inputs and resampling.
+
+    Raises:
+        InputError: fewer than 2 pairs, or a model that cannot be loaded.
+    """
+    if n_pairs < 2:
+        raise InputError(f"a comparison needs at least 2 pairs, got {n_pairs}")
+    reference = ReferenceKernels(target.n_threads)
+    items = [
+        model_item(name, model, target, block_s=block_s, seed=seed)
+        for name, model in (("a", a), ("b", b))
+    ]
+    for item in items:
+        warm_up(item)
+    medians: dict[str, list[float]] = {"a": [], "b": []}
+    for pair in range(n_pairs):
+        for item in items if pair % 2 == 0 else items[::-1]:
+            (block,) = interleave([item], reference, n_passes=1, seed=seed)
+            medians[item.name].append(float(np.median(block.durations_s)))
+    return paired_ratio(np.array(medians["a"]), np.array(medians["b"]), seed)
+
+
+def fit_labels_s(blocks: Sequence[RawBlock], window: int = WINDOW) -> dict[str, float]:
+    """Label of each model: two-way fit over the low quantiles of its unmarked blocks."""
+    kept = [block for block in blocks if not block.marked]
+    names = sorted({block.model for block in kept})
+    fit = two_way_fit(
+        np.array([names.index(block.model) for block in kept]),
+        np.array([block.started_s for block in kept]),
+        np.log([low_quantile_s(block.durations_s) for block in kept]),
+        window,
+    )
+    return dict(zip(names, np.exp(fit.label).tolist(), strict=True))
+
+
+def _of(name: str, blocks: Sequence[RawBlock]) -> list[RawBlock]:
+    return [block for block in blocks if block.model == name]
+
+
+def _kept_runs(blocks: Sequence[RawBlock]) -> list[FloatArray]:
+    return [block.durations_s for block in blocks if not block.marked]
+
+
+def _interval_s(blocks: Sequence[RawBlock], seed: int) -> tuple[float, float]:
+    """95 % interval of p50 from the unmarked blocks; (0, inf) with fewer than 5 of them."""
+    kept = _kept_runs(blocks)
+    return p50_interval_s(kept, seed) if len(kept) >= MIN_BLOCKS else (0.0, math.inf)
+
+
+def _relative_width(blocks: Sequence[RawBlock], interval_s: tuple[float, float]) -> float:
+    p50_s = float(np.median(np.concatenate(_kept_runs(blocks))))
+    return relative_half_width(p50_s, interval_s)
+
+
+def _n_missing(
+    blocks: Sequence[RawBlock], n_blocks: int, max_relative_interval: float, seed: int
+) -> int:
+    """Blocks of one model to take again: those that were marked, or half as many to narrow it."""
+    n_kept = len(_kept_runs(blocks))
+    if n_kept < n_blocks:
+        return n_blocks - n_kept
+    width = _relative_width(blocks, _interval_s(blocks, seed))
+    return math.ceil(n_blocks / 2) if width > max_relative_interval else 0
+
+
+def _continued(progress: Progress | None, n_before: int) -> Progress | None:
+    """The callback of a later round: blocks of earlier rounds count as done."""
+    if progress is None:
+        return None
+    return lambda n_done, n_total: progress(n_before + n_done, n_before + n_total)
+
+
+def _figures(
+    blocks: Sequence[RawBlock],
+    target: Target,
+    n_warmup: Mapping[str, int],
+    steal_share: float,
+    max_relative_interval: float,
+    seed: int,
+) -> dict[str, Measured]:
+    slow = slowdown(np.array([block.reference_s for block in blocks]))
+    disturbance = (
+        f"steal {steal_share:.1%}, load {load_1min():.2f}, CPU pressure {pressure_avg10():.0%}, "
+        f"reference kernel up to {slow.max():.2f} times its fast state, {trend(slow):.2f} times "
+        "from the first to the last third"
+    )
+    for name in n_warmup:
+        _refuse_if_noisy(name, _of(name, blocks), max_relative_interval, seed, disturbance)
+    labels_s = fit_labels_s(blocks)
+    figures = {}
+    for name in n_warmup:
+        own = _of(name, blocks)
+        kept = _kept_runs(own)
+        conditions = Conditions(
+            provider=target.provider,
+            n_threads=target.n_threads,
+            n_warmup=n_warmup[name],
+            n_runs=sum(runs.size for runs in kept),
+            n_blocks=len(kept),
+            n_blocks_marked=len(own) - len(kept),
+            load_1min=load_1min(),
+            steal_share=steal_share,
+            reference_ratio=float(slow.max() / slow.min()),
+            measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        p50_s, p90_s, p99_s = quantiles_s(np.concatenate(kept))
+        interval_s = _interval_s(own, seed)
+        figures[name] = Measured(labels_s[name], p50_s, p90_s, p99_s, interval_s, conditions)
+    return figures
+
+
+def _refuse_if_noisy(
+    name: str,
+    blocks: Sequence[RawBlock],
+    max_relative_interval: float,
+    seed: int,
+    disturbance: str,
+) -> None:
+    advice = "stop other work on this machine and measure again, or accept a wider interval"
+    n_kept = len(_kept_runs(blocks))
+    if n_kept < MIN_BLOCKS:
+        raise TooNoisy(
+            f"{name}: {MIN_BLOCKS} blocks beside a steady reference kernel are needed, "
+            f"{n_kept} of {len(blocks)} were ({disturbance}); {advice}"
+        )
+    interval_s = _interval_s(blocks, seed)
+    width = _relative_width(blocks, interval_s)
+    if width > max_relative_interval:
+        low, high = (format_duration(value) for value in interval_s)
+        raise TooNoisy(
+            f"{name}: p50 must be known to within {max_relative_interval:.1%}, its 95 % interval "
+            f"is {low} to {high}, within {width:.1%} ({disturbance}); {advice}"
+        )

@@ -1,0 +1,146 @@
+"""Correcting a predictor by whole networks that were measured: a few move a whole family.
+
+A network's relative error is taken for a sum of unknowns: a common factor, a factor on the share
+of every kernel group, and a time per kernel of every group. Each has a normal prior around zero,
+so the posterior is a ridge regression (Hoerl and Kennard 1970) with three strengths, solved in the
+space of the measured networks; the strengths are those of highest marginal likelihood on a grid
+(Rasmussen and Williams 2006, equation 2.30).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core.kernel import Kernel
+from edgekit.devices.predicting.features import group_key
+
+Array = NDArray[np.float64]
+
+N_FOLDS = 5
+_COMMON = (0.05, 0.2)
+_SHARES = (0.02, 0.1, 0.3)
+_COUNTS = (0.0, 0.3, 1.0)
+_NOISE = (0.003, 0.006, 0.012, 0.03, 0.08)
+_UNIT_S = 1e-6
+_LEAST, _MOST = 0.25, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What to do to kernel costs.
+
+    Attributes:
+        common: factor on every kernel.
+        factors: added to it for the kernels of a group.
+        constants_s: added to the cost of the kernels of a group, in seconds.
+    """
+
+    common: float
+    factors: Mapping[str, float]
+    constants_s: Mapping[str, float]
+
+    def applied_s(self, kernels: Sequence[Kernel], costs_s: Array) -> Array:
+        """(n_kernels,) corrected seconds, from a quarter to four times the given ones."""
+        keys = [group_key(kernel) for kernel in kernels]
+        factors = np.array([self.common + self.factors.get(key, 0.0) for key in keys])
+        constants_s = np.array([self.constants_s.get(key, 0.0) for key in keys])
+        corrected_s = factors * costs_s + constants_s
+        return np.asarray(np.clip(corrected_s, _LEAST * costs_s, _MOST * costs_s))
+
+
+NO_CORRECTION = Correction(1.0, {}, {})
+
+
+def fit_correction(
+    networks: Sequence[Sequence[Kernel]], costs_s: Sequence[Array], labels_s: Array
+) -> Correction:
+    """What explains the labels of measured networks.
+
+    Args:
+        networks: kernels of each network; at least one network.
+        costs_s: their predicted costs, ``(n_kernels,)`` each, in seconds.
+        labels_s: (n_networks,) measured, in seconds.
+    """
+    groups = sorted({group_key(kernel) for network in networks for kernel in network})
+    totals_s = np.array([costs.sum() for costs in costs_s])
+    shares, counts = np.zeros((2, len(networks), len(groups)))
+    for row, (network, costs) in enumerate(zip(networks, costs_s, strict=True)):
+        columns = [groups.index(group_key(kernel)) for kernel in network]
+        np.add.at(shares[row], columns, costs / totals_s[row])
+        np.add.at(counts[row], columns, _UNIT_S / totals_s[row])
+    designs = (np.ones((len(networks), 1)), shares, counts)
+    common, factors, constants = _posterior(designs, labels_s / totals_s - 1)
+    return Correction(
+        1.0 + float(common[0]),
+        dict(zip(groups, factors.tolist(), strict=True)),
+        dict(zip(groups, (constants * _UNIT_S).tolist(), strict=True)),
+    )
+
+
+def left_out_errors(
+    networks: Sequence[Sequence[Kernel]], costs_s: Sequence[Array], labels_s: Array
+) -> Array:
+    """(n_networks,) log(label / corrected prediction), each by a fit to the other four fifths.
+
+    Args:
+        networks: as for ``fit_correction``; at least two.
+        costs_s: as there.
+        labels_s: as there.
+    """
+    errors = np.empty(len(networks))
+    rows = range(len(networks))
+    for fold in range(min(N_FOLDS, len(networks))):
+        fitted = [i for i in rows if i % N_FOLDS != fold]
+        correction = fit_correction(
+            [networks[i] for i in fitted], [costs_s[i] for i in fitted], labels_s[fitted]
+        )
+        for i in rows[fold::N_FOLDS]:
+            predicted_s = correction.applied_s(networks[i], costs_s[i]).sum()
+            errors[i] = math.log(labels_s[i] / predicted_s)
+    return errors
+
+
+def conformal_interval(log_errors: Array, coverage: float = 0.9) -> tuple[float, float]:
+    """Bounds that a new error keeps with the given probability, if it is exchangeable with these.
+
+    Split conformal prediction (Lei et al. 2018, arXiv 1604.04173, section 2.2), one quantile per
+    side.
+
+    Args:
+        log_errors: (n,) errors of networks that were not fitted; not empty.
+        coverage: wanted probability.
+    """
+    ordered = np.sort(log_errors)
+    n = ordered.size
+    upper = min(n, math.ceil((n + 1) * (1 + coverage) / 2)) - 1
+    return float(ordered[n - 1 - upper]), float(ordered[upper])
+
+
+def _posterior(designs: Sequence[Array], ratios: Array) -> list[Array]:
+    """Mean of the coefficients of each design matrix."""
+    grams = [design @ design.T for design in designs]
+    strengths, noise = _most_likely(grams, ratios)
+    covariance = np.sum([s**2 * gram for s, gram in zip(strengths, grams, strict=True)], axis=0)
+    alpha = np.linalg.solve(covariance + noise**2 * np.eye(ratios.size), ratios)
+    return [s**2 * design.T @ alpha for s, design in zip(strengths, designs, strict=True)]
+
+
+def _most_likely(grams: Sequence[Array], ratios: Array) -> tuple[tuple[float, ...], float]:
+    """Prior deviations and noise with the highest marginal likelihood on a grid."""
+    best_likelihood, best = -np.inf, ((_COMMON[0], _SHARES[0], _COUNTS[0]), _NOISE[-1])
+    for strengths in itertools.product(_COMMON, _SHARES, _COUNTS):
+        prior = np.sum([s**2 * gram for s, gram in zip(strengths, grams, strict=True)], axis=0)
+        values, vectors = np.linalg.eigh(prior)
+        projected = (vectors.T @ ratios) ** 2
+        for noise in _NOISE:
+            variances = np.maximum(values, 0) + noise**2
+            likelihood = -float((projected / variances + np.log(variances)).sum())
+            if likelihood > best_likelihood:
+                best_likelihood, best = likelihood, (strengths, noise)
+    return best

@@ -1,0 +1,81 @@
+"""The timing loop: order, what is kept, and marking."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from edgekit.devices.measuring.interleave import (
+    N_DISCARDED,
+    Item,
+    RawBlock,
+    interleave,
+    mark_blocks,
+    warm_up,
+)
+from edgekit.devices.measuring.reference import KERNELS, ReferenceKernels
+
+
+@pytest.fixture(scope="module")
+def reference() -> ReferenceKernels:
+    return ReferenceKernels(n_threads=1)
+
+
+def test_every_pass_runs_every_item_once_in_a_new_order(reference: ReferenceKernels):
+    items = [Item(name, lambda: None, block_s=0.0) for name in "abcdef"]
+    blocks = interleave(items, reference, n_passes=4, seed=0)
+    passes = [tuple(block.model for block in blocks[i : i + 6]) for i in range(0, 24, 6)]
+    assert all(sorted(names) == list("abcdef") for names in passes)
+    assert len(set(passes)) > 1
+    again = interleave(items, reference, n_passes=4, seed=0)
+    assert [block.model for block in again] == [block.model for block in blocks]
+
+
+def test_first_runs_are_dropped_and_at_least_three_kept(reference: ReferenceKernels):
+    calls: Counter[str] = Counter()
+    item = Item("a", lambda: calls.update("a"), block_s=0.0)
+    (block,) = interleave([item], reference, n_passes=1, seed=0)
+    assert block.durations_s.size == calls["a"] - N_DISCARDED == 3
+    assert (block.durations_s > 0).all()
+    assert len(block.reference_s) == len(KERNELS)
+
+
+def test_a_cap_on_runs_holds(reference: ReferenceKernels):
+    item = Item("profiled", lambda: None, block_s=0.05, max_runs=7)
+    (block,) = interleave([item], reference, n_passes=1, seed=0)
+    assert block.durations_s.size == 7
+
+
+def test_progress_counts_blocks_and_garbage_collection_comes_back(reference: ReferenceKernels):
+    seen: list[tuple[int, int]] = []
+    item = Item("a", lambda: None, block_s=0.0)
+    interleave([item], reference, n_passes=3, seed=0, progress=lambda *done: seen.append(done))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert gc.isenabled()
+
+
+def test_garbage_collection_comes_back_after_an_error(reference: ReferenceKernels):
+    def fail() -> None:
+        raise ValueError("broken run")
+
+    with pytest.raises(ValueError, match="broken run"):
+        interleave([Item("a", fail)], reference, n_passes=1, seed=0)
+    assert gc.isenabled()
+
+
+def test_blocks_beside_a_slow_reference_are_marked():
+    def block(at: float, factor: float) -> RawBlock:
+        return RawBlock("a", at, np.full(5, 1e-3), (1e-4 * factor, 5e-5 * factor, 2e-4 * factor))
+
+    factors = [1.0, 1.02, 1.0, 1.4, 1.3, 1.01, 1.0, 1.0]
+    marked = mark_blocks([block(float(i), factor) for i, factor in enumerate(factors)])
+    assert [item.marked for item in marked] == [factor > 1.2 for factor in factors]
+
+
+def test_warm_up_runs_until_steady_or_the_cap():
+    calls: Counter[str] = Counter()
+    n_runs = warm_up(Item("a", lambda: calls.update("a")))
+    assert n_runs == calls["a"] >= 20
