@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from edgekit.core.task import Task
+from tests.line import Line, make_line
 
 # Property tests draw the same examples everywhere and are not judged by how fast the machine is.
 settings.register_profile(
@@ -35,3 +36,9 @@ def data_dir() -> Path:
 def digits_task() -> Task:
     """The embedded digits at 32x32."""
     return Task.digits()
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """One small real ``fit`` on class folders of digits; tests leave its folders as they are."""
+    return make_line(tmp_path_factory.mktemp("line"))

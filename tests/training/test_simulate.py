@@ -15,7 +15,7 @@ from torch import nn
 
 from edgekit.core.precision import Precision
 from edgekit.core.task import Task
-from edgekit.devices import qdq
+from edgekit.devices.networks import qdq
 from edgekit.search.lowering import candidate_model, int8_blocks
 from edgekit.search.network import MBConvNet
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace, Stage

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgekit.core.errors import InputError
-from edgekit.devices import session as session_module
+from edgekit.devices.measuring import session as session_module
 from edgekit.devices.measuring.session import open_session, random_inputs, session_options
 from edgekit.devices.networks.graph import GraphBuilder
 
