@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_RECORDED = ("edgekit", "numpy", "onnx", "onnxruntime", "torch")
+_RECORDED = ("edgekit", "lightgbm", "numpy", "onnx", "onnxruntime", "torch")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _GIT_TIMEOUT_S = 10
 

@@ -9,8 +9,6 @@ The folder holds ``profile.json`` (facts, provenance, validation, predictor as d
 
 from __future__ import annotations
 
-import importlib.metadata
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgekit.core.errors import InputError
 from edgekit.core.files import read_json, write_bytes_atomic, write_json
 from edgekit.core.progress import Progress
+from edgekit.core.provenance import git_revision, versions
 from edgekit.core.target import Target
 from edgekit.devices.measuring.estimators import slowdown
 from edgekit.devices.measuring.interleave import N_DISCARDED, RawBlock
@@ -41,7 +40,6 @@ PROFILE_FILE = "profile.json"
 MEASUREMENTS_FILE = "measurements.parquet"
 MAX_NOISE = 0.10
 QUIET = Progress(quiet=True)
-_PACKAGES = ("edgekit", "onnxruntime", "onnx", "numpy", "lightgbm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +227,8 @@ def profile_device(
         reference_ratio=float(slow.max() / slow.min()),
         duration_s=(datetime.now(UTC) - started).total_seconds(),
         measured_at=started.isoformat(timespec="seconds"),
-        revision=_revision(),
-        versions=tuple((name, importlib.metadata.version(name)) for name in _PACKAGES),
+        revision=git_revision() or "",
+        versions=tuple(versions().items()),
     )
     profile = DeviceProfile(
         target.text, facts, predictor, validate(predictor, held_out), provenance
@@ -265,13 +263,3 @@ def write_measurements(path: Path, blocks: Sequence[RawBlock]) -> None:
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     write_bytes_atomic(path, buffer.getvalue().to_pybytes())
-
-
-def _revision() -> str:
-    """Git revision of the repository this package lies in; empty where there is none."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
