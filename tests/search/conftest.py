@@ -17,7 +17,7 @@ from edgekit.devices.predicting.samples import NetworkSample
 from edgekit.search.costs import BlockKernels, CostTable, compile_table, lower_blocks
 from edgekit.search.lowering import candidate_model
 from edgekit.search.spaces.mbconv import MBConvSpace
-from tests.devices.networks import law_s
+from tests.devices.timed import law_s
 from tests.search.synthetic import TINY, drawn
 
 

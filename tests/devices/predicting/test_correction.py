@@ -10,7 +10,7 @@ from edgekit.devices.predicting.correction import (
     left_out_errors,
 )
 from edgekit.devices.predicting.features import group_key
-from tests.devices.networks import law_s, random_network
+from tests.devices.timed import law_s, random_network
 
 RNG = np.random.default_rng(0)
 NETWORKS = [random_network(RNG) for _ in range(20)]

@@ -10,7 +10,7 @@ from edgekit.core.figures import Conditions, Measured
 from edgekit.devices.predicting.fitting import MIN_NETWORKS_FOR_TREES, fit_predictor
 from edgekit.devices.predicting.predictor import KernelPredictor, Predictor
 from tests.devices.kernels import conv, plain
-from tests.devices.networks import random_samples
+from tests.devices.timed import random_samples
 
 CONDITIONS = Conditions("CPUExecutionProvider", 1, 20, 100, 14, 0, 0.1, 0.0, 1.0, "2026-01-01")
 

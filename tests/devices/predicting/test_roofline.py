@@ -6,7 +6,7 @@ import pytest
 from edgekit.devices.predicting.features import group_key
 from edgekit.devices.predicting.roofline import MAX_LOG_RESIDUAL, Trees, fit_roofline, fit_trees
 from tests.devices.kernels import conv, plain
-from tests.devices.networks import law_s, random_network
+from tests.devices.timed import law_s, random_network
 
 RNG = np.random.default_rng(0)
 KERNELS = [kernel for _ in range(30) for kernel in random_network(RNG)]

@@ -11,7 +11,7 @@ from edgekit.core.target import Target
 from edgekit.devices.networks.families import FAMILIES
 from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.samples import Source, noise_of, take_samples
-from tests.devices.networks import random_samples
+from tests.devices.timed import random_samples
 
 SETTINGS = {"n_passes": 4, "block_s": 0.01, "n_profiled_runs": 3, "seed": 0}
 

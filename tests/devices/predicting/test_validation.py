@@ -8,7 +8,7 @@ import pytest
 
 from edgekit.devices.predicting.fitting import fit_predictor
 from edgekit.devices.predicting.validation import accuracy_of, validate
-from tests.devices.networks import random_samples
+from tests.devices.timed import random_samples
 
 
 def test_accuracy_counts_relative_errors():

@@ -1,0 +1,87 @@
+"""The checks of strategies pass on ours and catch strategies that break a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.errors import InputError
+from edgekit.core.limits import Limits
+from edgekit.search.problem import Evaluated, SearchProblem, Strategy
+from edgekit.search.spaces.mbconv import SKIP
+from edgekit.search.strategies.random import RandomStrategy
+from edgekit.search.strategies.simq import SimQStrategy
+from edgekit.testing.strategies import check_asked, check_strategy
+from tests.search.synthetic import formula_evaluator, formula_problem
+
+SMALL = SimQStrategy(n_generations=8, inner_population=16)
+
+
+@pytest.mark.parametrize("strategy", [RandomStrategy(), SMALL], ids=["random", "simq"])
+@pytest.mark.parametrize("limits", [Limits(), Limits(2e-4, 200_000), Limits(1e-9, 1)])
+def test_ours_keep_every_rule(strategy: Strategy, limits: Limits) -> None:
+    problem = formula_problem(3, limits, n_evaluations=17, population=6)
+    assert len(check_strategy(strategy, problem, formula_evaluator(problem))) == 17
+
+
+@dataclass(frozen=True)
+class Always:
+    """Asks for the same candidates whatever was measured."""
+
+    candidates: tuple[Candidate, ...]
+
+    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
+        return list(self.candidates)
+
+
+@dataclass
+class Forgetful:
+    """Keeps a state of its own, so that a resumed search would differ."""
+
+    n_asked: int = 0
+
+    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
+        self.n_asked += 1
+        rng = problem.rng(self.n_asked)
+        (genes,) = problem.space.sample(1, rng).tolist()
+        return [Candidate(tuple(genes))]
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """Stops before the budget is used up."""
+
+    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
+        return [] if history else RandomStrategy().ask(problem, history)
+
+
+def test_broken_rules_are_named() -> None:
+    problem = formula_problem(n_evaluations=8, population=4)
+    evaluate = formula_evaluator(problem)
+    one = problem.space.largest()
+    with pytest.raises(AssertionError, match="measured may not be asked for again"):
+        check_strategy(Always((one,)), problem, evaluate)
+    with pytest.raises(AssertionError, match="no candidate may be asked for twice"):
+        check_strategy(Always((one, one)), problem, evaluate)
+    with pytest.raises(AssertionError, match="the same history must give the same answer"):
+        check_strategy(Forgetful(), problem, evaluate)
+    with pytest.raises(AssertionError, match="the budget must be used up, 4 were asked"):
+        check_strategy(Lazy(), problem, evaluate)
+
+
+def test_answers_that_are_no_candidates_of_the_space_are_caught() -> None:
+    problem = formula_problem(n_evaluations=2, population=1)
+    space = problem.space
+    two = [space.largest(), space.smallest()]
+    with pytest.raises(AssertionError, match="at most 1 candidates"):
+        check_asked(two, problem, [])
+    with pytest.raises(InputError, match="a candidate of mbconv has genes"):
+        check_asked([Candidate((0,))], problem, [])
+    genes = list(space.smallest().genes)
+    skipped = genes.index(SKIP)
+    genes[space.n_positions + 1 + skipped] = 1
+    with pytest.raises(AssertionError, match="genes must be canonical"):
+        check_asked([Candidate(tuple(genes))], problem, [])
