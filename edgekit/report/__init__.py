@@ -1,1 +1,1 @@
-"""Room: report."""
+"""Self-contained HTML pages: what a stage returned, for people."""

@@ -1,1 +1,1 @@
-"""Room: search."""
+"""Spaces, supernets, cost tables, strategies, and the run that ties them together."""

@@ -57,19 +57,15 @@ class Prepared:
         return MeasuredAccuracy(n_correct, len(split), name)
 
 
-def prepare(
-    net: MBConvNet, int8: tuple[str, ...], task: Task, *, keep_norm: bool = False
-) -> Prepared:
+def prepare(net: MBConvNet, int8: tuple[str, ...], task: Task) -> Prepared:
     """Re-estimate batch norm on training images, fold it, and calibrate on the calibration split.
 
     Args:
-        net: the network; its batch-norm statistics are replaced unless ``keep_norm``.
+        net: the network; its batch-norm statistics are replaced.
         int8: names of its int8 blocks.
         task: training and calibration splits are read.
-        keep_norm: keep statistics that are already those of these weights.
     """
-    if not keep_norm:
-        reestimate(net, task.train, task.preprocessing, N_NORM_IMAGES)
+    reestimate(net, task.train, task.preprocessing, N_NORM_IMAGES)
     plain = folded(net)
     return Prepared(plain, record_ranges(plain, task.calibration, task.preprocessing), int8)
 
