@@ -1,0 +1,213 @@
+"""A search from beginning to end in its folder."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.core.errors import Infeasible, InputError
+from edgekit.core.limits import Limits
+from edgekit.core.progress import Progress
+from edgekit.core.task import Task
+from edgekit.devices.predicting.predictor import KernelPredictor
+from edgekit.search.problem import Evaluated, SearchProblem
+from edgekit.search.run import (
+    RUN_FILE,
+    Run,
+    RunSettings,
+    cost_table,
+    execute,
+    read_settings,
+    table_candidates,
+    write_settings,
+)
+from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.store import DATABASE, TABLE_NETWORKS
+from edgekit.search.strategies import strategy_named
+from edgekit.search.supernet import Supernet
+from edgekit.search.supernet_training import WEIGHTS
+from edgekit.training.loop import TrainRecipe
+from tests.line import patient
+from tests.search.synthetic import TINY, evaluated, formula_problem
+
+QUIET = Progress(quiet=True)
+SETTINGS = RunSettings(
+    data="digits",
+    data_sha256="0",
+    profile="",
+    fingerprint="",
+    target="local",
+    space=TINY,
+    training=TrainRecipe(n_epochs=2, batch_size=32, learning_rate=0.1, mirror=False),
+    strategy="simq",
+    limits=Limits(latency_s=1.0),
+    n_evaluations=6,
+    population=5,
+    n_table_networks=0,
+    seed=3,
+)
+
+
+class _Stop(Exception):
+    pass
+
+
+class _StopsAfter:
+    """A clock that stops the search when so many trials are in the database."""
+
+    def __init__(self, folder: Path, n_trials: int) -> None:
+        self._path, self._n_trials = folder / DATABASE, n_trials
+
+    def __call__(self) -> float:
+        if self._path.is_file() and _n_trials(self._path) >= self._n_trials:
+            raise _Stop
+        return 0.0
+
+
+def _n_trials(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    try:
+        (tables,) = connection.execute(
+            "select count(*) from sqlite_master where name = 'trials'"
+        ).fetchone()
+        return (
+            int(connection.execute("select count(*) from trials").fetchone()[0]) if tables else 0
+        )
+    finally:
+        connection.close()
+
+
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
+    space: MBConvSpace, predictor: KernelPredictor, small_task: Task, tmp_path: Path
+) -> None:
+    def go(progress: Progress) -> Run:
+        return execute(tmp_path, SETTINGS, small_task, predictor, progress=progress)
+
+    with pytest.raises(_Stop):
+        patient(lambda: go(Progress(clock=_StopsAfter(tmp_path, 3))))
+    weights = (tmp_path / WEIGHTS).read_bytes()
+    assert _n_trials(tmp_path / DATABASE) == 3
+    run = patient(lambda: go(QUIET))
+    assert (tmp_path / WEIGHTS).read_bytes() == weights
+    again = go(QUIET)
+    assert again.measured == run.measured
+    # What an uninterrupted search would have asked for, from what was measured.
+    problem = SearchProblem(run.space, run.table, SETTINGS.limits, 6, 5, SETTINGS.seed)
+    strategy = strategy_named("simq")
+    asked = [*strategy.ask(problem, []), *strategy.ask(problem, run.measured[:5])]
+    assert [entry.candidate for entry in run.measured] == asked
+    assert len(set(asked)) == 6
+    assert set(run.front()) <= set(run.measured)
+    assert run.best().accuracy.top1 == max(e.accuracy.top1 for e in run.measured)
+
+
+def test_a_table_is_corrected_by_networks_that_are_measured_once(
+    space: MBConvSpace, predictor: KernelPredictor, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, n_table_networks=3)
+    first = patient(lambda: cost_table(tmp_path, settings, predictor, progress=QUIET))
+    kept = (tmp_path / TABLE_NETWORKS).read_bytes()
+    again = cost_table(tmp_path, settings, predictor, progress=QUIET)
+    plain = cost_table(tmp_path / "plain", SETTINGS, predictor, progress=QUIET)
+    genes = space.sample(20, np.random.default_rng(0))
+    assert (tmp_path / TABLE_NETWORKS).read_bytes() == kept
+    assert (first.latencies_s(space, genes) == again.latencies_s(space, genes)).all()
+    assert (first.latencies_s(space, genes) != plain.latencies_s(space, genes)).any()
+
+
+def test_networks_for_the_table_are_a_third_each_of_fp32_int8_and_mixed(
+    space: MBConvSpace,
+) -> None:
+    candidates = table_candidates(space, 30, 0)
+    assert candidates == table_candidates(space, 30, 0)
+    precisions = [
+        {int(block.precision == "int8") for block in space.decode(c).active()}
+        | {c.genes[space.n_positions], c.genes[-1]}
+        for c in candidates
+    ]
+    assert len(candidates) > 25
+    assert precisions.count({0}) >= 9
+    assert precisions.count({1}) >= 9
+
+
+def test_settings_come_back_and_others_are_refused(tmp_path: Path) -> None:
+    write_settings(tmp_path, SETTINGS, {"created_at": "now"})
+    assert read_settings(tmp_path) == SETTINGS
+    before = (tmp_path / RUN_FILE).read_bytes()
+    write_settings(tmp_path, SETTINGS, {"created_at": "later"})
+    assert (tmp_path / RUN_FILE).read_bytes() == before
+    with pytest.raises(InputError, match="another folder"):
+        write_settings(tmp_path, replace(SETTINGS, seed=4), {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"strategy": "grid"},
+        {"n_evaluations": 0},
+        {"population": "many"},
+        {"seed": -1},
+        {"space": None},
+        {"training": {"n_epochs": 0}},
+        {"limits": {"latency_s": -1.0}},
+        {"unknown": 1},
+    ],
+)
+def test_altered_settings_are_refused(change: dict[str, object], tmp_path: Path) -> None:
+    write_settings(tmp_path, SETTINGS, {})
+    path = tmp_path / RUN_FILE
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"settings": document["settings"] | change}))
+    with pytest.raises(InputError):
+        read_settings(tmp_path)
+
+
+def _run(*figures: tuple[float, float, int]) -> Run:
+    problem = formula_problem()
+    candidates = problem.space.sample(len(figures), np.random.default_rng(0)).tolist()
+    measured = [
+        evaluated(type(problem.space.largest())(tuple(genes)), *entry)
+        for genes, entry in zip(candidates, figures, strict=True)
+    ]
+    net = Supernet(problem.space)
+    return Run(Path(), SETTINGS, problem.space, net, problem.table, tuple(measured))
+
+
+def _figures(entry: Evaluated) -> tuple[float, float, int]:
+    return entry.accuracy.top1, entry.latency.p50_s, entry.size_bytes
+
+
+FAST, SMALL, GOOD = (0.5, 1e-3, 900_000), (0.6, 3e-3, 100_000), (0.9, 5e-3, 800_000)
+
+
+def test_the_best_is_the_most_accurate_inside_and_ties_go_to_the_faster() -> None:
+    run = _run(FAST, SMALL, GOOD, (0.9, 4e-3, 950_000))
+    assert _figures(run.best()) == (0.9, 4e-3, 950_000)
+    assert _figures(run.best(Limits(4.5e-3, 900_000))) == SMALL
+    ranked = [_figures(entry) for entry in run.ranked(Limits(None, 900_000))]
+    assert ranked == [GOOD, SMALL, FAST]
+
+
+@pytest.mark.parametrize(
+    ("limits", "binding", "nearest"),
+    [
+        (Limits(latency_s=0.9e-3), "latency", "latency 1 ms with size 900 kB"),
+        (Limits(size_bytes=90_000), "size", "latency 3 ms with size 100 kB"),
+        (Limits(0.9e-3, 90_000), "latency", "latency 3 ms with size 100 kB"),
+        # Each limit can be kept alone, both together cannot: the nearest pair breaks the size.
+        (Limits(2e-3, 880_000), "size", "latency 1 ms with size 900 kB"),
+    ],
+)
+def test_what_cannot_be_kept_is_named_with_the_nearest_pair(
+    limits: Limits, binding: str, nearest: str
+) -> None:
+    with pytest.raises(Infeasible, match=binding) as caught:
+        _run(FAST, SMALL, GOOD).best(limits)
+    assert (caught.value.binding, caught.value.nearest) == (binding, nearest)
+    assert limits.describe() in str(caught.value)
+    assert nearest in str(caught.value)
