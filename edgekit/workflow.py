@@ -5,14 +5,11 @@ profile_target --> run_search --> export_bundle --> verify_bundle
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
@@ -23,7 +20,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.provenance import git_revision, utc_now, versions
 from edgekit.core.target import Target
 from edgekit.core.task import Task, load_task
-from edgekit.devices.measuring.measure import compare_models, measure_models
+from edgekit.devices.measuring.measure import measure_models
 from edgekit.devices.probe import probe
 from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
 from edgekit.export.bundle import Bundle, check_place, write_bundle
@@ -34,29 +31,25 @@ from edgekit.export.quantise import quantise_blocks
 from edgekit.export.verify import Proof, verify
 from edgekit.report.fitted import Attempted, Fitted, fit_report, profile_report, verify_report
 from edgekit.report.page import render_fit, render_profile, render_verify, write_report
-from edgekit.search.costs import CostTable
-from edgekit.search.evaluate import Evaluator
+from edgekit.search.chooser import Chooser
 from edgekit.search.finetuning import finetuned
 from edgekit.search.lowering import candidate_model, int8_blocks
+from edgekit.search.precision import settle_precision
 from edgekit.search.problem import Evaluated
 from edgekit.search.run import (
     Run,
     RunSettings,
-    cost_table,
     execute,
-    infeasible,
     read_settings,
     write_settings,
 )
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
-from edgekit.search.store import Trials, load_table_networks, save_table_networks
 from edgekit.search.strategies import strategy_named
 from edgekit.search.supernet_training import WEIGHTS
 from edgekit.training.loop import TrainRecipe
 from edgekit.training.simulate import blocks_of
 
 REPORT = "report.html"
-_N_PAIRS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,12 +425,11 @@ def _fit_candidates(
     progress: Progress,
 ) -> Fitted:
     """Take candidates best first until one keeps the limits when it is measured again."""
-    chooser = _Chooser(run, profile, limits)
-    evaluate = Evaluator(run.space, run.net, task, Target(run.settings.target))
+    chooser = Chooser(run, profile.predictor, limits)
     attempts: list[Attempted] = []
     while True:
         chosen = chooser.next()
-        entry, notes = _settle_precision(run, chosen, limits, evaluate)
+        entry, notes = settle_precision(run, chosen, task, limits)
         predicted = chooser.table.predicted(run.space, entry.candidate)
         again = _measure(run, entry.candidate)
         if limits.broken_by(again.quantile_s(limits.quantile), entry.size_bytes):
@@ -460,99 +452,14 @@ def _fit_candidates(
             attempts.append(Attempted(entry.candidate, predicted, proof.latency, verdict))
             continue
         attempts.append(Attempted(entry.candidate, predicted, proof.latency, "keeps the limits"))
-        final = replace(run, table=chooser.table)
-        return Fitted(final, entry, Bundle.open(out), proof, tuple(attempts), notes)
-
-
-class _Chooser:
-    """Candidates best first; what broke a limit corrects the predictor for the rest."""
-
-    def __init__(self, run: Run, profile: DeviceProfile, limits: Limits) -> None:
-        self._run, self._profile, self._limits = run, profile, limits
-        self._rejected: dict[Candidate, Evaluated] = {}
-        self.table: CostTable = run.table
-
-    def next(self) -> Evaluated:
-        """The most accurate candidate that measured inside, those still predicted inside first."""
-        known = [self._rejected.get(e.candidate, e) for e in self._run.measured]
-        inside = [entry for entry in known if entry.meets(self._limits)]
-        if not inside:
-            raise infeasible(known, self._limits)
-        limit_s = self._limits.latency_s or math.inf
-        return min(
-            inside,
-            key=lambda e: (self._expected_s(e) > limit_s, -e.accuracy.top1, e.latency.p50_s),
+        return Fitted(
+            chooser.corrected_run(), entry, Bundle.open(out), proof, tuple(attempts), notes
         )
-
-    def reject(self, chosen: Candidate, found: Evaluated) -> str:
-        """Take a candidate out and correct the table with what was found; returns the verdict.
-
-        Args:
-            chosen: what ``next`` returned.
-            found: what was measured in its place, other in precision where int8 was not faster.
-        """
-        self._rejected[chosen] = found
-        run, before = self._run, self.table
-        networks = [*load_table_networks(run.folder), (found.candidate, found.latency)]
-        save_table_networks(run.folder, networks)
-        quiet = Progress(quiet=True)
-        self.table = cost_table(run.folder, run.settings, self._profile.predictor, progress=quiet)
-        genes = np.array([found.candidate.genes])
-        ratio = self.table.latencies_s(run.space, genes) / before.latencies_s(run.space, genes)
-        latency_s = found.latency.quantile_s(self._limits.quantile)
-        broken = self._limits.broken_by(latency_s, found.size_bytes)
-        return f"breaks {' and '.join(broken)}; its prediction was corrected by {ratio[0]:.3f}"
-
-    def _expected_s(self, entry: Evaluated) -> float:
-        """The limited quantile as the corrected table sees it: its label times the usual ratio."""
-        if not self._rejected:
-            return entry.latency.quantile_s(self._limits.quantile)
-        figures = [r.latency for r in self._rejected.values()]
-        ratio = float(
-            np.median([f.quantile_s(self._limits.quantile) / f.label_s for f in figures])
-        )
-        genes = np.array([entry.candidate.genes])
-        return ratio * float(self.table.latencies_s(self._run.space, genes)[0])
 
 
 def _measure(run: Run, candidate: Candidate) -> Measured:
     model = candidate_model(run.space, candidate)
     return measure_models({candidate.text: model}, Target(run.settings.target))[candidate.text]
-
-
-def _settle_precision(
-    run: Run, entry: Evaluated, limits: Limits, evaluate: Evaluator
-) -> tuple[Evaluated, dict[str, str]]:
-    """Turn int8 blocks to fp32 where int8 is not faster here, unless the size limit needs them.
-
-    Each int8 block is compared with itself in fp32 inside the network, in interleaved pairs; int8
-    stays where the 95 % interval of the ratio lies below 1.
-    """
-    space, target = run.space, Target(run.settings.target)
-    names = ["stem", *(p.name for p in space.positions), "head"]
-    candidate, notes = entry.candidate, {}
-    for name in int8_blocks(space.decode(candidate)):
-        genes = list(candidate.genes)
-        genes[space.n_positions + names.index(name)] = 0
-        plain = Candidate(tuple(genes))
-        now, then = candidate_model(space, candidate), candidate_model(space, plain)
-        ratio = compare_models(now, then, target, n_pairs=_N_PAIRS, seed=run.settings.seed)
-        if ratio.interval[1] < 1:
-            continue
-        if limits.size_bytes is not None and then.ByteSize() > limits.size_bytes:
-            notes[name] = (
-                f"int8 not faster here (ratio {ratio.ratio:.2f}), kept for the size limit"
-            )
-            continue
-        notes[name] = f"int8 not faster here (ratio {ratio.ratio:.2f}): fp32 kept"
-        candidate = plain
-    if candidate == entry.candidate:
-        return entry, notes
-    known = {e.candidate: e for e in Trials(run.folder, space).all()}
-    settled = known.get(candidate) or evaluate(candidate)
-    if candidate not in known:
-        Trials(run.folder, space).add(settled)
-    return settled, notes
 
 
 def _target(target: Target | str) -> Target:

@@ -1,0 +1,141 @@
+"""Int8 only where it pays: each int8 block of a chosen candidate against itself in fp32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.errors import InputError
+from edgekit.core.files import read_json, write_json
+from edgekit.core.limits import Limits
+from edgekit.core.target import Target
+from edgekit.core.task import Task
+from edgekit.devices.measuring.measure import compare_models
+from edgekit.search.evaluate import Evaluator
+from edgekit.search.lowering import candidate_model, int8_blocks
+from edgekit.search.problem import Evaluated
+from edgekit.search.run import Run
+from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.store import Trials
+
+SETTLED = "settled.json"
+_KIND, _SCHEMA = "edgekit-settled-precisions", 1
+_N_PAIRS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A candidate whose int8 blocks pay.
+
+    Attributes:
+        candidate: its genes.
+        notes: by block, why its precision is not the one the search had, or stays although int8
+            is not faster.
+    """
+
+    candidate: Candidate
+    notes: dict[str, str]
+
+
+def settle_precision(
+    run: Run, entry: Evaluated, task: Task, limits: Limits
+) -> tuple[Evaluated, dict[str, str]]:
+    """Turn int8 blocks to fp32 where int8 is not faster here, unless the size limit needs them.
+
+    Each int8 block is compared with itself in fp32 inside the network, in interleaved pairs; int8
+    stays where the 95 % interval of the ratio lies below 1. What was found is kept in the run
+    folder, so that asking again gives the same answer.
+
+    Args:
+        run: a finished search.
+        entry: one of its measured candidates.
+        task: its data.
+        limits: those of the run.
+
+    Returns:
+        The measured candidate to go on with, and the notes of ``Settled``.
+
+    Raises:
+        TooNoisy: the settled candidate could not be measured.
+    """
+    known = load_settled(run.folder)
+    found = known.get(entry.candidate)
+    if found is None:
+        found = _compared(run, entry.candidate, limits)
+        save_settled(run.folder, {**known, entry.candidate: found, found.candidate: found})
+    if found.candidate == entry.candidate:
+        return entry, found.notes
+    trials = Trials(run.folder, run.space)
+    measured = {e.candidate: e for e in trials.all()}
+    if found.candidate not in measured:
+        evaluate = Evaluator(run.space, run.net, task, Target(run.settings.target))
+        measured[found.candidate] = evaluate(found.candidate)
+        trials.add(measured[found.candidate])
+    return measured[found.candidate], found.notes
+
+
+def _compared(run: Run, candidate: Candidate, limits: Limits) -> Settled:
+    """Compare block after block; a block turned to fp32 stays so while the next is compared."""
+    space, target, notes = run.space, Target(run.settings.target), {}
+    for block in int8_blocks(space.decode(candidate)):
+        plain = _with_fp32(space, candidate, block)
+        now, then = candidate_model(space, candidate), candidate_model(space, plain)
+        ratio = compare_models(now, then, target, n_pairs=_N_PAIRS, seed=run.settings.seed)
+        if ratio.interval[1] < 1:
+            continue
+        reason = f"int8 not faster here (ratio {ratio.ratio:.2f})"
+        if limits.size_bytes is not None and then.ByteSize() > limits.size_bytes:
+            notes[block] = f"{reason}, kept for the size limit"
+        else:
+            notes[block] = f"{reason}: fp32 kept"
+            candidate = plain
+    return Settled(candidate, notes)
+
+
+def _with_fp32(space: MBConvSpace, candidate: Candidate, block: str) -> Candidate:
+    names = ["stem", *(position.name for position in space.positions), "head"]
+    genes = list(candidate.genes)
+    genes[space.n_positions + names.index(block)] = 0
+    return Candidate(tuple(genes))
+
+
+def save_settled(folder: Path, settled: dict[Candidate, Settled]) -> None:
+    """Keep what was found, by the candidate it was found for."""
+    content = {
+        before.text: {"candidate": after.candidate.text, "notes": after.notes}
+        for before, after in settled.items()
+    }
+    write_json(folder / SETTLED, _KIND, _SCHEMA, {"settled": content})
+
+
+def load_settled(folder: Path) -> dict[Candidate, Settled]:
+    """Inverse of ``save_settled``; empty when there is no file.
+
+    Raises:
+        InputError: another kind of file, or fields that are missing or wrong.
+    """
+    path = folder / SETTLED
+    if not path.is_file():
+        return {}
+    try:
+        rows = _ROWS.validate_python(read_json(path, _KIND, _SCHEMA).get("settled"))
+    except ValidationError as error:
+        raise InputError(
+            f"{SETTLED} has a candidate and notes per candidate, {path} has not; delete it"
+        ) from error
+    return {
+        Candidate.parse(before): Settled(Candidate.parse(row.candidate), row.notes)
+        for before, row in rows.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    candidate: str
+    notes: dict[str, str]
+
+
+_ROWS = TypeAdapter(dict[str, _Row])
