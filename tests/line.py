@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from edgekit.core.task import Task
 from edgekit.devices.predicting.plan import Plan, PlannedNetwork
 from edgekit.devices.profile import DeviceProfile, profile_device
 from edgekit.report.fitted import Fitted
+from edgekit.search.problem import Evaluated
 from edgekit.workflow import Effort, fit
 
 Result = TypeVar("Result")
@@ -122,6 +123,20 @@ def fit_again(folder: Path, data: Path, task: Task, profile: Path) -> Fitted:
         command="edgekit fit mbconv",
         progress=QUIET,
     )
+
+
+def slower(entry: Evaluated, factor: float) -> Evaluated:
+    """What the device would have said had it been slower by a factor."""
+    latency, (low, high) = entry.latency, entry.latency.interval_s
+    changed = replace(
+        latency,
+        label_s=latency.label_s * factor,
+        p50_s=latency.p50_s * factor,
+        p90_s=latency.p90_s * factor,
+        p99_s=latency.p99_s * factor,
+        interval_s=(low * factor, high * factor),
+    )
+    return replace(entry, latency=changed)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -242,13 +242,15 @@ def execute(
     problem = SearchProblem(
         space, table, settings.limits, settings.n_evaluations, settings.population, settings.seed
     )
+    networks = load_table_networks(folder)
     measured = {entry.candidate: entry for entry in trials.all()}
     with progress.track(
         settings.n_evaluations, f"searching with {settings.strategy}", n_start=len(measured)
     ) as update:
         history: list[Evaluated] = []
         while len(measured) < settings.n_evaluations:
-            asked = strategy.ask(problem, history)
+            ratio = _quantile_ratio(problem, history, networks)
+            asked = strategy.ask(replace(problem, quantile_ratio=ratio), history)
             if not asked:
                 break
             for candidate in asked:
@@ -259,6 +261,23 @@ def execute(
                     update(len(measured), best)
                 history.append(measured[candidate])
     return Run(folder, settings, space, net, table, tuple(measured.values()))
+
+
+def _quantile_ratio(
+    problem: SearchProblem,
+    history: Sequence[Evaluated],
+    networks: Sequence[tuple[Candidate, Measured]],
+) -> float:
+    """Limited quantile over predicted label: of the history, else of the table's networks."""
+    name = problem.limits.quantile
+    if history:
+        genes = np.array([entry.candidate.genes for entry in history])
+        predicted_s = problem.table.latencies_s(problem.space, genes)
+        figures_s = np.array([entry.latency.quantile_s(name) for entry in history])
+        return float(np.median(figures_s / predicted_s))
+    if networks:
+        return float(np.median([f.quantile_s(name) / f.label_s for _, f in networks]))
+    return 1.0
 
 
 def cost_table(
