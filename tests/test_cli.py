@@ -1,0 +1,356 @@
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgekit import cli
+from edgekit.core.errors import InputError, VerificationFailed
+from tests.line import ROOT, Line, edgekit
+
+VERBS = ("profile", "search", "resume", "export", "verify", "fit")
+FIT = ("fit", "mbconv", "--data", "digits")
+SEARCH = ("search", "mbconv", "--data", "digits")
+pytestmark = pytest.mark.timeout(900)
+READY = (*SEARCH, "--profile", "{profile}", "--out", "{out}")
+HEAVY = ("torch", "onnx", "onnxruntime", "optuna", "sklearn", "lightgbm", "scipy", "pyarrow")
+RunMain = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunMain:
+    """The command line in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["edgekit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
+
+    return run
+
+
+def test_help_names_every_verb_and_loads_nothing_heavy(capfd: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import sys\nsys.argv = ['edgekit', '--help']\nfrom edgekit.cli import main\n"
+        "try:\n    main()\nfinally:\n"
+        f"    print('loaded', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    with capfd.disabled():
+        print(f"\nedgekit --help took {cpu_s:.2f} s of CPU time")
+    for verb in VERBS:
+        assert f"\n  {verb} " in done.stdout
+    assert "..." not in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_json(verb: str, run_main: RunMain) -> None:
+    exit_code, out, err = run_main(verb, "--help")
+    assert exit_code == 0
+    assert f"edgekit {verb}" in out
+    assert "--json" in out
+    assert err == ""
+
+
+WRONG = {
+    "no verb": ((), "Missing command"),
+    "unknown verb": (("fly",), "No such command 'fly'"),
+    "unknown option": ((*FIT, "--out", "x", "--fast"), "No such option: --fast"),
+    "missing argument": (("profile",), "Missing argument 'target'"),
+    "missing option": (FIT, "Missing option '--out'"),
+    "profile: unknown target": (("profile", "phone"), "a target is this machine"),
+    "profile: unknown key": (("profile", "local?cores=2"), "a target takes the keys"),
+    "profile: no threads": (("profile", "local?threads=0"), "threads must be a whole number"),
+    "profile: many threads": (("profile", "local?threads=9999"), "threads must be a whole number"),
+    "profile: unknown provider": (("profile", "local?ep=gpu"), "the provider must be 'cpu'"),
+    "profile: negative seed": (("profile", "local", "--seed", "-1"), "--seed"),
+    "profile: out is a file": (("profile", "local", "--out", "{file}"), "a folder that can be"),
+    "profile: out below a file": (("profile", "local", "--out", "{file}/x"), "a folder that can"),
+    "profile: another file": (("profile", "local", "--out", "{foreign}"), "of another kind"),
+    "search: unknown space": (
+        ("search", "cells", "--data", "digits", "--profile", "{profile}", "--out", "{out}"),
+        "a search space is one of mbconv, got 'cells'",
+    ),
+    "search: missing data": (
+        ("search", "mbconv", "--data", "{out}", "--profile", "{profile}", "--out", "{out}"),
+        "is not there",
+    ),
+    "search: data without images": (
+        ("search", "mbconv", "--data", "{empty}", "--profile", "{profile}", "--out", "{out}"),
+        "folder",
+    ),
+    "search: missing profile": (
+        (*SEARCH, "--profile", "{out}", "--out", "{out}"),
+        "a device-profile file is needed",
+    ),
+    "search: a run as profile": (
+        (*SEARCH, "--profile", "{run}", "--out", "{out}"),
+        "a device-profile file is needed",
+    ),
+    "search: altered profile": (
+        (*SEARCH, "--profile", "{altered_profile}", "--out", "{out}"),
+        "a profile has the fields edgekit writes",
+    ),
+    "search: latency without unit": (
+        (*READY, "--max-latency", "15"),
+        "a duration needs a number and one of the units",
+    ),
+    "search: size with a wrong unit": (
+        (*READY, "--max-size", "4ms"),
+        "a size needs a number and one of the units",
+    ),
+    "search: no latency": (
+        (*READY, "--max-latency", "0ms"),
+        "must be above zero",
+    ),
+    "search: unknown quantile": (
+        (*READY, "--max-latency", "1ms", "--quantile", "p75"),
+        "a latency limit is on one of p50, p90, p99",
+    ),
+    "search: a quantile of nothing": (
+        (*READY, "--quantile", "p90"),
+        "--quantile says which latency --max-latency is on",
+    ),
+    "search: unknown strategy": (
+        (*READY, "--strategy", "luck"),
+        "a strategy is one of random, simq, got 'luck'",
+    ),
+    "search: small images": (
+        (*READY, "--resolution", "16"),
+        "mbconv takes a resolution from 32 to 224, got 16",
+    ),
+    "search: no evaluations": (
+        (*READY, "--evaluations", "0"),
+        "--evaluations",
+    ),
+    "search: a supernet of other data": (
+        (*READY, "--quick", "--supernet", "{run}"),
+        "the same space, data and seed",
+    ),
+    "resume: missing run": (("resume", "{out}"), "a run folder is needed"),
+    "resume: a bundle": (("resume", "{bundle}"), "a run folder is needed"),
+    "resume: another file of that name": (("resume", "{foreign}"), "of another kind"),
+    "resume: a broken database": (("resume", "{broken_run}"), "run.db"),
+    "resume: the profile is gone": (("resume", "{lost_profile}"), "a device-profile file"),
+    "resume: the data is gone": (("resume", "{lost_data}"), "is none of them"),
+    "export: missing run": (("export", "{out}", "--out", "{out}"), "a run folder is needed"),
+    "export: no candidate": (
+        ("export", "{run}", "--out", "{out}", "--candidate", "large"),
+        "a candidate is whole numbers joined by dashes",
+    ),
+    "export: a candidate of another space": (
+        ("export", "{run}", "--out", "{out}", "--candidate", "1-2-3"),
+        "a candidate of mbconv has genes",
+    ),
+    "export: out holds other things": (
+        ("export", "{run}", "--out", "{data}"),
+        "replaces an empty folder or another bundle",
+    ),
+    "verify: missing bundle": (
+        ("verify", "{out}", "--data", "{data}"),
+        "a bundle file is needed",
+    ),
+    "verify: a run": (("verify", "{run}", "--data", "{data}"), "a bundle file is needed"),
+    "verify: missing data": (("verify", "{bundle}", "--data", "{out}"), "is not there"),
+    "verify: data of other classes": (
+        ("verify", "{bundle}", "--data", "digits"),
+        "the task must have the classes of the bundle",
+    ),
+    "verify: unknown target": (
+        ("verify", "{bundle}", "--data", "{data}", "--target", "ssh://pi"),
+        "a target is this machine",
+    ),
+    "verify: report below a file": (
+        ("verify", "{bundle}", "--data", "{data}", "--report", "{file}/report.html"),
+        "a folder that can be written to",
+    ),
+    "fit: unknown space": (
+        ("fit", "cells", "--data", "digits", "--out", "{out}"),
+        "a search space is one of mbconv",
+    ),
+    "fit: unknown strategy": (
+        (*FIT, "--out", "{out}", "--strategy", "luck"),
+        "a strategy is one of random, simq",
+    ),
+    "fit: unknown target": ((*FIT, "--out", "{out}", "--target", "local?x=1"), "takes the keys"),
+    "fit: missing profile": (
+        (*FIT, "--out", "{out}", "--profile", "{out}"),
+        "a device-profile file is needed",
+    ),
+    "fit: missing supernet": (
+        (*FIT, "--out", "{out}", "--supernet", "{out}"),
+        "a run folder is needed",
+    ),
+    "fit: negative epochs": ((*FIT, "--out", "{out}", "--finetune-epochs", "-1"), "--finetune"),
+}
+TAMPERED = ("model.onnx", "labels.json", "preprocessing.json", "runner.py", "parity.safetensors")
+
+
+@pytest.fixture
+def places(line: Line, tmp_path: Path) -> dict[str, Path]:
+    """Folders of the small line, and things that are not what they should be."""
+    own = {name: tmp_path / name for name in ("file", "empty", "foreign", "altered_profile")}
+    own["file"].write_text("", "utf-8")
+    own["empty"].mkdir()
+    own["foreign"].mkdir()
+    for name in ("profile.json", "run.json", "manifest.json"):
+        (own["foreign"] / name).write_text('{"kind": "recipe for soup"}', "utf-8")
+    shutil.copytree(line.profile_folder, own["altered_profile"])
+    change(own["altered_profile"] / "profile.json", "target", None)
+    run = line.fitted.run.folder
+    for name in ("broken_run", "lost_profile", "lost_data"):
+        own[name] = Path(shutil.copytree(run, tmp_path / name))
+    (own["broken_run"] / "run.db").write_bytes(b"no database")
+    change_setting(own["lost_profile"] / "run.json", "profile", str(tmp_path / "nowhere"))
+    change_setting(own["lost_data"] / "run.json", "data", str(tmp_path / "nowhere"))
+    return {
+        **own,
+        "out": tmp_path / "out",
+        "run": run,
+        "data": line.data,
+        "profile": line.profile_folder,
+        "bundle": line.folder / "bundle",
+    }
+
+
+def change(path: Path, field: str, value: object) -> None:
+    document = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**document, field: value}), "utf-8")
+
+
+def change_setting(path: Path, field: str, value: str) -> None:
+    settings = json.loads(path.read_bytes())["settings"]
+    change(path, "settings", {**settings, field: value})
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_sentence_with_code_2_and_leaves_nothing(
+    case: str, places: dict[str, Path], run_main: RunMain
+) -> None:
+    arguments, expected = WRONG[case]
+    before = snapshot(places)
+    filled = [text.format(**places) for text in arguments]
+    exit_code, out, err = run_main(*filled, *(["--json"] if filled else []))
+    assert exit_code == InputError.exit_code
+    assert err.count("\n") == 1
+    assert err.startswith("edgekit: ")
+    if filled:
+        document = json.loads(out)
+        assert document["error"] == "InputError"
+        assert document["exit_code"] == InputError.exit_code
+        assert err == f"edgekit: {document['message']}\n"
+    assert expected in err
+    assert "Traceback" not in err
+    assert snapshot(places) == before
+
+
+def snapshot(places: dict[str, Path]) -> dict[Path, bytes]:
+    """Every file below these places and what it holds."""
+    files = [p for place in places.values() for p in (place, *place.rglob("*")) if p.is_file()]
+    return {path: path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_tampered_bundle_is_refused_with_code_5(
+    name: str, line: Line, tmp_path: Path, run_main: RunMain
+) -> None:
+    bundle = Path(shutil.copytree(line.folder / "bundle", tmp_path / "bundle"))
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    before = snapshot({"bundle": bundle})
+    exit_code, out, err = run_main("verify", bundle, "--data", line.data, "--json")
+    assert exit_code == VerificationFailed.exit_code
+    assert json.loads(out)["error"] == "VerificationFailed"
+    assert f"{name} must have the digest" in err
+    assert err.count("\n") == 1
+    assert snapshot({"bundle": bundle}) == before
+
+
+def test_what_went_wrong_without_json_leaves_stdout_empty(
+    tmp_path: Path, run_main: RunMain
+) -> None:
+    exit_code, out, err = run_main("resume", tmp_path)
+    assert exit_code == InputError.exit_code
+    assert out == ""
+    assert (
+        err
+        == f"edgekit: a run folder is needed, {tmp_path}/run.json is not there; check the path\n"
+    )
+
+
+def test_profile_prints_what_lies_there(line: Line) -> None:
+    done = edgekit("profile", "local", "--out", line.profile_folder, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == ""
+    assert done.json["networks_measured"] == line.profile.provenance.n_networks
+    assert done.json["held_out_mape"] == line.profile.validation.accuracy.mape
+
+
+def test_search_and_fit_from_the_command_line(line: Line, tmp_path: Path) -> None:
+    """``fit`` with limits nothing keeps, then ``resume`` of its run and ``fit`` without limits."""
+    quick = ("--quick", "--evaluations", "1", "--epochs", "1", "--finetune-epochs", "0")
+    given = ("--data", line.data, "--profile", line.profile_folder, "--quick", "--json")
+    given = (*given, "--supernet", line.fitted.run.folder, *quick[1:])
+    known = line.fitted.run.folder / "table_networks.json"
+    for name in ("slow", "fine"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        shutil.copyfile(known, tmp_path / name / "run" / known.name)
+    slow = edgekit("fit", "mbconv", *given, "--max-latency", "1us", "--out", tmp_path / "slow")
+    assert slow.exit_code == 3
+    assert slow.json["binding"] == "latency"
+    assert slow.json["nearest"] in slow.json["message"]
+    assert slow.stderr == f"edgekit: {slow.json['message']}\n"
+    fine = edgekit("fit", "mbconv", *given, "--max-latency", "1s", "--out", tmp_path / "fine")
+    assert fine.exit_code == 0, fine.stderr
+    assert fine.stderr == ""
+    assert fine.json["holds"] is True
+    assert Path(fine.json["artifact"]).is_file()
+    assert Path(fine.json["report"]).is_file()
+    assert "edgekit fit mbconv --data" in Path(fine.json["report"]).read_text("utf-8")
+    resumed = edgekit("resume", tmp_path / "fine" / "run", "--json")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert resumed.json["n_measured"] >= 1
+    assert resumed.json["best"] in resumed.json["front"]
+
+
+def test_export_from_the_command_line(line: Line, tmp_path: Path) -> None:
+    run, out = line.fitted.run, tmp_path / "bundle"
+    smallest = run.space.smallest().text
+    asked = ("--candidate", smallest, "--finetune-epochs", "0", "--out", out)
+    done = edgekit("export", run.folder, *asked, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == ""
+    assert done.json["candidate"] == smallest
+    assert done.json["size_bytes"] == (out / "model.onnx").stat().st_size
+
+
+def test_ctrl_c_ends_with_code_130_and_says_how_to_go_on(line: Line, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", "from edgekit.cli import main; main()", *SEARCH]
+    command += ["--profile", str(line.profile_folder), "--out", str(out), "--quick", "--json"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (out / "run.json").is_file():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 130
+    assert json.loads(stdout)["error"] == "Interrupted"
+    assert stderr == "edgekit: stopped; the same command, or edgekit resume, goes on\n"

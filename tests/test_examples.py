@@ -1,0 +1,73 @@
+"""Every example runs, with settings that are small enough for a test."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.errors import TooNoisy
+from tests.line import ROOT, Line
+
+pytestmark = pytest.mark.timeout(900)
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+MAX_LINES = 100
+N_ATTEMPTS = 3
+
+
+def run(name: str, *arguments: str | Path) -> str:
+    """What an example prints; again, and then skipped, where the machine is too noisy."""
+    command = [sys.executable, ROOT / "examples" / name, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for _ in range(N_ATTEMPTS):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+        if TooNoisy.__name__ not in done.stderr:
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+    pytest.skip(f"this machine is too noisy to measure on: {done.stderr.splitlines()[-1]}")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_are_short_and_run_by_a_test_here(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) < MAX_LINES
+    assert f'run("{path.name}"' in Path(__file__).read_text("utf-8").replace("(\n        ", "(")
+
+
+def test_predict_latency(line: Line) -> None:
+    model = line.fitted.bundle.model_path
+    printed = run("predict_latency.py", model, "--profile", line.profile_folder, "--quick")
+    assert re.search(r"\d+ kernels; predicted .* costs unknown for: none", printed)
+    assert "measured " in printed
+
+
+def test_search_digits(line: Line, tmp_path: Path) -> None:
+    few = ("--images", "1", "--evaluations", "2", "--table-networks", "2")
+    given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
+    printed = run("search_digits.py", *given, *few)
+    assert "2 of 1.5e+07 networks measured; the front:" in printed
+    assert "best inside latency p50 <= 1 s: " in printed
+
+
+def test_fit_and_classify(line: Line, tmp_path: Path) -> None:
+    image = shutil.copy(line.data / "3" / "000.png", tmp_path / "three.png")
+    few = ("--quick", "--evaluations", "1", "--epochs", "1")
+    walls = ("--max-latency", "1s", "--max-size", "10MB")
+    given = ("--out", tmp_path / "fit", "--profile", line.profile_folder)
+    printed = run("fit_and_classify.py", line.data, image, *given, *walls, *few)
+    assert "latency p50 <= 1 s, size <= 10 MB kept when measured" in printed
+    assert re.search(r"three\.png: [0-3] 0\.\d{4}, [0-3] 0\.\d{4}, [0-3] 0\.\d{4}", printed)
+
+
+def test_compare_models(line: Line, tmp_path: Path) -> None:
+    model = line.fitted.bundle.model_path
+    same = shutil.copy(model, tmp_path / "same.onnx")
+    printed = run("compare_models.py", model, same, "--pairs", "4")
+    assert printed.count("p50 ") == 2
+    assert "times as long" in printed

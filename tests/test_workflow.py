@@ -1,0 +1,251 @@
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.errors import Infeasible, InputError
+from edgekit.core.figures import MeasuredAccuracy
+from edgekit.core.limits import Limits
+from edgekit.core.precision import Precision
+from edgekit.core.progress import Progress
+from edgekit.core.provenance import utc_now
+from edgekit.core.target import Target
+from edgekit.devices.measuring.measure import measure_models
+from edgekit.export.bundle import Bundle
+from edgekit.search.lowering import candidate_model
+from edgekit.search.problem import Evaluated
+from edgekit.search.run import read_settings, write_settings
+from edgekit.search.store import DATABASE, TABLE_NETWORKS, Trials
+from edgekit.search.supernet_training import WEIGHTS
+from edgekit.workflow import (
+    REPORT,
+    export_bundle,
+    fit,
+    profile_target,
+    resume_search,
+    run_search,
+    space,
+)
+from tests.line import LIMITS, QUIET, TINY, Line, edgekit, fit_again, patient, slower
+
+pytestmark = pytest.mark.timeout(900)
+ONE = replace(TINY, n_evaluations=1, population=1, n_table_networks=0, finetune_images=0)
+
+
+def test_fit_leaves_an_artifact_that_was_measured_to_keep_the_limits(line: Line) -> None:
+    proof = line.fitted.proof
+    bundle = Bundle.open(line.folder / "bundle")
+    assert proof.holds
+    assert not proof.failures
+    assert proof.accuracy.split == "test"
+    assert proof.accuracy.n_images == len(line.task.test)
+    assert proof.size_bytes == bundle.model_path.stat().st_size
+    assert proof.limits == LIMITS == bundle.manifest.provenance.limits
+    assert proof.same_device
+    assert proof.same_data
+    assert bundle.manifest.measured == proof.summary()
+    assert bundle.manifest.provenance.genes == line.fitted.entry.candidate.genes
+    assert line.fitted.attempts[-1].verdict == "keeps the limits"
+
+
+def test_the_report_needs_nothing_but_itself(line: Line) -> None:
+    page = (line.folder / REPORT).read_text("utf-8")
+    assert "default-src 'none'" in page
+    assert " src=" not in page
+    assert "<link" not in page
+    assert line.fitted.entry.candidate.text in page
+    assert "All limits met" in page
+
+
+def test_the_same_fit_again_trains_nothing_and_chooses_the_same_network(line: Line) -> None:
+    run = line.folder / "run"
+    trained = {path: path.stat().st_mtime_ns for path in run.glob("*.safetensors")}
+    assert len(trained) == 2
+    again = patient(lambda: fit_again(line.folder, line.data, line.task, line.profile_folder))
+    assert {path: path.stat().st_mtime_ns for path in run.glob("*.safetensors")} == trained
+    assert again.entry.candidate == line.fitted.entry.candidate
+    assert again.notes == line.fitted.notes
+    assert again.proof.model_sha256 == line.fitted.proof.model_sha256
+    assert again.proof.holds
+
+
+def test_a_bundle_is_verified_by_a_new_process_that_has_nothing_else(
+    line: Line, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(line.folder / "bundle", tmp_path / "bundle"))
+    (bundle / "proof.json").unlink()
+    done = edgekit("verify", bundle, "--data", line.data, "--json", cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    assert done.json["holds"] is True
+    assert done.json["top1_test"] == line.fitted.proof.accuracy.top1
+    assert done.json["size_bytes"] == line.fitted.proof.size_bytes
+    assert (bundle / "proof.json").is_file()
+
+
+def test_limits_nothing_keeps_name_the_binding_one_and_the_nearest_pair(
+    line: Line, tmp_path: Path
+) -> None:
+    def impossible(limits: Limits) -> None:
+        fit(
+            line.task,
+            tmp_path / limits.describe(),
+            limits=limits,
+            effort=ONE,
+            profile=line.profile_folder,
+            supernet=line.fitted.run.folder,
+            progress=QUIET,
+        )
+
+    with pytest.raises(Infeasible, match=r"latency p50 <= 1 us.*nearest feasible pair") as slow:
+        patient(lambda: impossible(Limits.of("1us", "10MB")))
+    assert slow.value.binding == "latency"
+    assert slow.value.nearest in str(slow.value)
+    assert not list(tmp_path.glob("*/bundle"))
+
+
+def test_the_size_limit_can_bind_too(line: Line) -> None:
+    with pytest.raises(Infeasible) as large:
+        line.fitted.run.best(Limits.of("1s", "1kB"))
+    assert large.value.binding == "size"
+
+
+def test_fit_measures_again_corrects_and_takes_the_next_candidate(
+    line: Line, tmp_path: Path
+) -> None:
+    """A run whose best candidate was once measured far too fast, as on a machine since slowed."""
+    mbconv, target = line.fitted.run.space, Target()
+    large, small = mbconv.largest(), mbconv.smallest()
+    models = {c.text: candidate_model(mbconv, c) for c in (large, small)}
+    figures = patient(lambda: measure_models(models, target, max_relative_interval=0.3))
+    limits = Limits(latency_s=(figures[large.text].p50_s * figures[small.text].p50_s) ** 0.5)
+    entries = [
+        Evaluated(c, MeasuredAccuracy(n_correct, 10, "validation"), figures[c.text], size)
+        for c, n_correct in ((large, 9), (small, 8))
+        for size in [models[c.text].ByteSize()]
+    ]
+    run = tmp_path / "run"
+    settings = replace(
+        line.fitted.run.settings, limits=limits, n_evaluations=2, profile=str(line.profile_folder)
+    )
+    write_settings(run, settings, {"created_at": utc_now()})
+    for name in (WEIGHTS, TABLE_NETWORKS):
+        shutil.copyfile(line.fitted.run.folder / name, run / name)
+    for entry in (slower(entries[0], 1e-3), entries[1]):
+        Trials(run, mbconv).add(entry)
+    fitted = patient(
+        lambda: fit(
+            line.task,
+            tmp_path,
+            limits=limits,
+            effort=replace(TINY, n_evaluations=2, finetune_images=0),
+            profile=line.profile_folder,
+            data=str(line.data),
+            progress=QUIET,
+        )
+    )
+    assert [attempt.candidate for attempt in fitted.attempts] == [large, small]
+    assert fitted.attempts[0].verdict.startswith("breaks latency")
+    assert fitted.attempts[0].measured.p50_s > limits.latency_s  # type: ignore[operator]
+    assert fitted.entry.candidate == small
+    assert fitted.proof.holds
+    assert "breaks latency" in (tmp_path / REPORT).read_text("utf-8")
+
+
+def test_an_interrupted_search_goes_on_and_loses_nothing(line: Line, tmp_path: Path) -> None:
+    folder, mbconv = tmp_path / "run", line.fitted.run.space
+    effort = replace(ONE, n_evaluations=2)
+
+    def stop_after_one() -> float:
+        if (folder / DATABASE).is_file() and Trials(folder, mbconv).all():
+            raise KeyboardInterrupt
+        return time.monotonic()
+
+    def search(progress: Progress) -> None:
+        run_search(
+            mbconv,
+            line.task,
+            line.profile,
+            out=folder,
+            effort=effort,
+            data=str(line.data),
+            profile_folder=str(line.profile_folder),
+            supernet=line.fitted.run.folder,
+            progress=progress,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        patient(lambda: search(Progress(clock=stop_after_one)))
+    (first,) = Trials(folder, mbconv).all()
+    resumed = patient(lambda: resume_search(folder, progress=QUIET))
+    assert len(resumed.measured) == 2
+    assert resumed.measured[0] == first
+    other = replace(line.task, source={**line.task.source, "sha256": "0" * 64})
+    with pytest.raises(InputError, match="goes on with the data it began with"):
+        resume_search(folder, other, progress=QUIET)
+
+
+def test_a_run_folder_keeps_its_settings(line: Line) -> None:
+    run = line.fitted.run
+    before = read_settings(run.folder)
+    with pytest.raises(InputError, match="holds a run with others"):
+        run_search(
+            run.space,
+            line.task,
+            line.profile,
+            out=run.folder,
+            limits=Limits.of("2s"),
+            effort=TINY,
+            progress=QUIET,
+        )
+    assert read_settings(run.folder) == before
+
+
+def test_a_supernet_of_another_seed_or_space_is_refused_before_any_work(
+    line: Line, tmp_path: Path
+) -> None:
+    for changes in ({"seed": 1}, {"effort": replace(TINY, narrow=False)}):
+        with pytest.raises(InputError, match="the same space, data and seed"):
+            fit(
+                line.task,
+                tmp_path / "fit",
+                limits=LIMITS,
+                supernet=line.fitted.run.folder,
+                **{"effort": TINY, **changes},  # type: ignore[arg-type]
+            )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_given_profile_must_be_there_and_no_search_begins(line: Line, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a device-profile file is needed"):
+        fit(line.task, tmp_path / "fit", limits=LIMITS, profile=tmp_path / "none")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_profile_that_holds_is_loaded_not_made_again(line: Line) -> None:
+    before = (line.profile_folder / "profile.json").stat().st_mtime_ns
+    profile = profile_target("local", line.profile_folder, progress=QUIET)
+    assert profile.provenance == line.profile.provenance
+    assert (line.profile_folder / "profile.json").stat().st_mtime_ns == before
+
+
+def test_export_refuses_a_foreign_candidate_and_a_folder_with_other_things(
+    line: Line, tmp_path: Path
+) -> None:
+    run = line.fitted.run
+    with pytest.raises(InputError, match="a candidate of mbconv has genes"):
+        export_bundle(run, line.task, tmp_path / "a", candidate=Candidate((9,)))
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
+    with pytest.raises(InputError, match="replaces an empty folder or another bundle"):
+        export_bundle(run, line.task, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_spaces_are_known_by_name() -> None:
+    narrow = space("mbconv", resolution=32, n_classes=10, narrow=True)
+    assert narrow.n_positions < space("mbconv", resolution=32, n_classes=10).n_positions
+    assert narrow.decode(narrow.largest()).stem is Precision.FP32
+    with pytest.raises(InputError, match="a search space is one of mbconv, got 'other'"):
+        space("other", resolution=32, n_classes=10)
