@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-import torch
-
 from edgekit.core.candidate import Candidate
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
@@ -54,7 +50,6 @@ def finetuned(
     teacher = run.net.extract(run.space.largest())
     reestimate(teacher, task.train, task.preprocessing, N_NORM_IMAGES)
     objective = distilling_objective(net, folded(teacher), recipe.label_smoothing)
-    torch.set_num_threads(os.cpu_count() or 1)
     train(
         net, objective, task, recipe, progress=progress, label="fine-tuning", checkpoint=checkpoint
     )

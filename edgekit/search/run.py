@@ -6,7 +6,6 @@ measured front
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -233,9 +232,7 @@ def execute(
         TooNoisy: a latency could not be had; resume when the machine is quiet.
     """
     space, target = MBConvSpace(settings.space), Target(settings.target)
-    net = train_supernet(
-        space, task, settings.training, folder, progress=progress, n_threads=os.cpu_count() or 1
-    )
+    net = train_supernet(space, task, settings.training, folder, progress=progress)
     table = cost_table(folder, settings, predictor, progress=progress)
     trials = Trials(folder, space)
     strategy, evaluate = strategy_named(settings.strategy), Evaluator(space, net, task, target)

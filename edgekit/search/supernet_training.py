@@ -26,7 +26,6 @@ def train_supernet(
     folder: Path,
     *,
     progress: Progress,
-    n_threads: int,
 ) -> Supernet:
     """Train, or go on training, or load the finished supernet of a run folder.
 
@@ -41,12 +40,10 @@ def train_supernet(
         recipe: hyper-parameters of both parts; epochs are counted over both.
         folder: run folder; checkpoints and ``supernet.safetensors`` are written there.
         progress: where bars are drawn.
-        n_threads: threads torch may use.
 
     Returns:
         The supernet with averaged weights.
     """
-    torch.set_num_threads(n_threads)
     torch.manual_seed(recipe.seed)
     net = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(net, Supernet)

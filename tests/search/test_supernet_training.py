@@ -20,7 +20,7 @@ RECIPE = TrainRecipe(n_epochs=4, batch_size=32, learning_rate=0.1, checkpoint_ev
 
 
 def _train(space: MBConvSpace, task: Task, folder: Path, progress: Progress) -> Supernet:
-    return train_supernet(space, task, RECIPE, folder, progress=progress, n_threads=1)
+    return train_supernet(space, task, RECIPE, folder, progress=progress)
 
 
 class _Stop(Exception):
