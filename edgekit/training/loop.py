@@ -193,11 +193,7 @@ def train(
                 x = three_quarters(x)
             optimizer.zero_grad(set_to_none=True)
             loss = objective(x, y, np.random.default_rng((recipe.seed, 2, step)))
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"the loss must stay finite, it is {loss} in step {step}; "
-                    "start again with a lower learning rate"
-                )
+            _check_finite(loss, step)
             optimizer.step()
             average.update(model, step)
             smooth_loss = loss if math.isnan(smooth_loss) else 0.98 * smooth_loss + 0.02 * loss
@@ -206,6 +202,14 @@ def train(
                 _store(checkpoint, model, optimizer, average, recipe, done)
             update(done, f"loss {smooth_loss:.3f}")
     average.copy_to(model)
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss must stay finite, it is {loss} in step {step}; "
+            "start again with a lower learning rate"
+        )
 
 
 def _store(
