@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import DatabaseError
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
@@ -44,13 +45,19 @@ class Trials:
             name: IntDistribution(0, n - 1)
             for name, n in zip(space.gene_names, space.n_choices, strict=True)
         }
-        storage = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
-        self._study = optuna.create_study(
-            study_name=_STUDY,
-            storage=storage,
-            directions=["maximize", "minimize", "minimize"],
-            load_if_exists=True,
-        )
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
+            self._study = optuna.create_study(
+                study_name=_STUDY,
+                storage=storage,
+                directions=["maximize", "minimize", "minimize"],
+                load_if_exists=True,
+            )
+        except DatabaseError as error:
+            raise InputError(
+                f"{DATABASE} must be the database of a run, {folder / DATABASE} is not: "
+                f"{error.orig}; choose the folder of the right run"
+            ) from error
 
     def add(self, entry: Evaluated) -> None:
         """Store one measured candidate."""
