@@ -342,7 +342,10 @@ def test_export_from_the_command_line(line: Line, tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_with_code_130_and_says_how_to_go_on(line: Line, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-c", "from edgekit.cli import main; main()", *SEARCH]
+    # A process that a shell starts in the background is born deaf to Ctrl-C.
+    code = "from signal import *; signal(SIGINT, default_int_handler); "
+    code += "from edgekit.cli import main; main()"
+    command = [sys.executable, "-c", code, *SEARCH]
     command += ["--profile", str(line.profile_folder), "--out", str(out), "--quick", "--json"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
