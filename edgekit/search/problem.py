@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from edgekit.core.candidate import Candidate
 from edgekit.core.figures import Measured, MeasuredAccuracy
 from edgekit.core.limits import Limits
-from edgekit.search.costs import CostTable, Genes
+from edgekit.search.contexts import Genes
+from edgekit.search.costs import CostTable
 from edgekit.search.spaces.mbconv import MBConvSpace
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from edgekit.core.candidate import Candidate
 from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
 from edgekit.core.limits import Limits
+from edgekit.search.contexts import N_CONTEXTS, SKIPPED
 from edgekit.search.costs import CostTable
 from edgekit.search.problem import Evaluated, SearchProblem, Strategy
 from edgekit.search.spaces.mbconv import OPERATIONS, SKIP, MBConvRecipe, MBConvSpace, Stage
@@ -39,13 +40,13 @@ def drawn(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:
 
 def formula_table(space: MBConvSpace) -> CostTable:
     """Larger operations cost more, int8 halves a block, a border between precisions costs 5 us."""
-    latency_s = np.zeros((space.n_positions + 2, 8 * (SKIP + 1)))
+    latency_s = np.zeros((space.n_positions + 2, SKIPPED + N_CONTEXTS))
     size_bytes = np.zeros_like(latency_s)
     for block, code in np.ndindex(*latency_s.shape):
-        operation, context = divmod(code, 8)
+        operation, context = divmod(code, N_CONTEXTS)
         if operation == SKIP:
             continue
-        before, own, after = context >> 2, context >> 1 & 1, context & 1
+        before, own, after = context >> 3 & 1, context >> 2 & 1, int(context & 3 == 1)
         kernel, expansion = OPERATIONS[operation]
         work_s = 5e-6 * expansion * (1 + kernel * kernel / 25) * (1 + 0.1 * (block % 3))
         latency_s[block, code] = work_s / (1 + own) + 5e-6 * ((before != own) + (own != after))

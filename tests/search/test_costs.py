@@ -13,6 +13,7 @@ from edgekit.core.precision import Precision
 from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.fitting import fit_predictor
 from edgekit.devices.predicting.predictor import KernelPredictor
+from edgekit.search.contexts import N_CONTEXTS, SKIPPED
 from edgekit.search.costs import BlockKernels, CostTable, compile_table
 from edgekit.search.lowering import candidate_model
 from edgekit.search.spaces.mbconv import SKIP, MBConvSpace
@@ -22,13 +23,6 @@ from tests.search.synthetic import drawn, measured
 
 def _lowered(space: MBConvSpace, candidate: Candidate) -> Counter[object]:
     return Counter(placed.kernel for placed in lower(candidate_model(space, candidate)))
-
-
-def test_every_context_of_every_block_is_known(space: MBConvSpace, blocks: BlockKernels) -> None:
-    # The stem has nothing before it, the head nothing after it.
-    expected = 2 * 2 + space.n_positions * SKIP * 8 + 2 * 2
-    assert len(blocks.kernels) == len(blocks.size_bytes) == expected
-    assert min(map(len, blocks.kernels.values())) > 0
 
 
 def test_uniform_candidates_are_put_together_exactly(
@@ -50,8 +44,8 @@ def test_most_random_candidates_are_put_together_exactly_and_all_nearly(
         costs_s = [predictor.predict(list(k.elements())).latency_s for k in (assembled, lowered)]
         ratios.append(costs_s[0] / costs_s[1])
     print(f"{n_equal} of 40 equal; predicted ratio {min(ratios):.3f} to {max(ratios):.3f}")
-    assert n_equal >= 20
-    assert np.mean(np.abs(np.array(ratios) - 1)) < 0.05
+    assert n_equal >= 34
+    assert np.mean(np.abs(np.array(ratios) - 1)) < 0.01
 
 
 def test_the_table_is_a_loop_over_the_predictor(
@@ -87,14 +81,10 @@ def test_the_order_of_the_array_in_memory_does_not_matter(
     assert table.latencies_s(space, genes[:0]).shape == (0,)
 
 
-def test_a_skipped_block_passes_on_the_precision_before_it(
-    space: MBConvSpace, blocks: BlockKernels
-) -> None:
-    skipped = Candidate((0, SKIP, 2, 0, 0, 1, 0, 1, 0, 0))
-    by_block = blocks.by_block(space, skipped)
+def test_a_skipped_block_has_no_kernels(space: MBConvSpace, blocks: BlockKernels) -> None:
+    by_block = blocks.by_block(space, Candidate((0, SKIP, 2, 0, 0, 1, 0, 1, 0, 0)))
     assert len(by_block) == space.n_positions + 1
-    # b02 stands between the int8 b00 and the fp32 b03: operation 2, before 1, own 1, after 0.
-    assert by_block[2] == blocks.kernels[3, 2, 1, 1, 0]
+    assert min(map(len, by_block)) > 0
 
 
 def test_sizes_are_those_of_the_files_but_for_the_frame(
@@ -120,12 +110,14 @@ def test_an_operator_without_a_cost_is_refused(space: MBConvSpace, blocks: Block
         compile_table(space, blocks, without)
 
 
-def test_contexts_that_do_not_exist_have_no_price(table: CostTable) -> None:
-    assert np.isnan(table.latency_s[0, 8:]).all()
-    assert np.isfinite(table.latency_s[1:-1]).all()
-    skipped = table.latency_s[1:-1, SKIP * 8 :]
+def test_contexts_that_do_not_exist_have_no_price(space: MBConvSpace, table: CostTable) -> None:
+    skipped = table.latency_s[:, SKIPPED:]
     assert (skipped == 0).all()
-    assert (table.latency_s[1:-1, : SKIP * 8] > 0).all()
+    priced = np.isfinite(table.latency_s[:, :SKIPPED])
+    assert (table.latency_s[:, :SKIPPED][priced] > 0).all()
+    assert not priced[0, N_CONTEXTS:].any()
+    genes = space.sample(20_000, np.random.default_rng(9))
+    assert np.isfinite(table.latencies_s(space, genes)).all()
 
 
 def test_a_corrected_predictor_prices_with_its_correction(

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.costs import Genes
+from edgekit.search.contexts import Genes
 from edgekit.search.nsga2 import evolve
 from edgekit.search.problem import Evaluated, SearchProblem, fresh
 
