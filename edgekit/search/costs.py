@@ -7,15 +7,18 @@ every block in every context we lower a few whole networks that hold them all.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.figures import Predicted
+from edgekit.core.files import read_json, write_json
 from edgekit.core.kernel import Kernel
 from edgekit.core.progress import Progress
 from edgekit.devices.networks.lowering import lower
@@ -33,6 +36,9 @@ from edgekit.search.spaces.mbconv import MBConvSpace
 Floats = NDArray[np.float64]
 Context = tuple[int, int]
 """(block, context code); block 0 is the stem, the last one the head."""
+
+BLOCKS_FILE = "blocks.json"
+_KIND, _SCHEMA = "edgekit-blocks", 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,61 @@ class BlockKernels:
     def of(self, space: MBConvSpace, candidate: Candidate) -> list[Kernel]:
         """All kernels of a candidate, put together from its blocks."""
         return [kernel for kernels in self.by_block(space, candidate) for kernel in kernels]
+
+    def save(self, folder: Path) -> None:
+        """Keep them in a run folder: lowering takes a while, a run never changes its runtime."""
+        distinct = dict.fromkeys(kernel for row in self.kernels.values() for kernel in row)
+        number = {kernel: index for index, kernel in enumerate(distinct)}
+        rows = [
+            {
+                "block": block,
+                "code": code,
+                "size_bytes": self.size_bytes[block, code],
+                "kernels": [number[kernel] for kernel in kernels],
+            }
+            for (block, code), kernels in self.kernels.items()
+        ]
+        content = {"kernels": [asdict(kernel) for kernel in distinct], "blocks": rows}
+        write_json(folder / BLOCKS_FILE, _KIND, _SCHEMA, content)
+
+    @classmethod
+    def load(cls, folder: Path) -> BlockKernels:
+        """Inverse of ``save``.
+
+        Raises:
+            InputError: missing, of another kind, or with missing or unknown fields.
+        """
+        path = folder / BLOCKS_FILE
+        try:
+            document = _Document.model_validate(read_json(path, _KIND, _SCHEMA))
+            rows = {(row.block, row.code): row for row in document.blocks}
+            return cls(
+                {
+                    key: tuple(document.kernels[i] for i in row.kernels)
+                    for key, row in rows.items()
+                },
+                {key: row.size_bytes for key, row in rows.items()},
+            )
+        except (ValidationError, IndexError) as error:
+            raise InputError(
+                f"{BLOCKS_FILE} holds kernels and blocks, {path} does not: {error}; delete it"
+            ) from error
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    block: int
+    code: int
+    size_bytes: int
+    kernels: list[int]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: str
+    schema_version: int
+    kernels: list[Kernel]
+    blocks: list[_Row]
 
 
 def lower_blocks(space: MBConvSpace, *, n_threads: int, progress: Progress) -> BlockKernels:

@@ -23,7 +23,13 @@ from edgekit.core.task import Task
 from edgekit.core.units import format_duration, format_size
 from edgekit.devices.measuring.measure import measure_models
 from edgekit.devices.predicting.predictor import KernelPredictor
-from edgekit.search.costs import CostTable, compile_table, lower_blocks
+from edgekit.search.costs import (
+    BLOCKS_FILE,
+    BlockKernels,
+    CostTable,
+    compile_table,
+    lower_blocks,
+)
 from edgekit.search.evaluate import SEARCH_INTERVAL, Evaluator
 from edgekit.search.lowering import candidate_model
 from edgekit.search.problem import Evaluated, SearchProblem, front
@@ -282,7 +288,7 @@ def cost_table(
 ) -> CostTable:
     """The table of a run, corrected by random networks that are measured once and kept."""
     space, target = MBConvSpace(settings.space), Target(settings.target)
-    blocks = lower_blocks(space, n_threads=target.n_threads, progress=progress)
+    blocks = _blocks(folder, space, target, progress)
     networks = load_table_networks(folder)
     if not networks and settings.n_table_networks:
         candidates = table_candidates(space, settings.n_table_networks, settings.seed)
@@ -291,6 +297,14 @@ def cost_table(
     if networks:
         predictor = predictor.corrected([(blocks.of(space, c), figure) for c, figure in networks])
     return compile_table(space, blocks, predictor)
+
+
+def _blocks(folder: Path, space: MBConvSpace, target: Target, progress: Progress) -> BlockKernels:
+    if (folder / BLOCKS_FILE).is_file():
+        return BlockKernels.load(folder)
+    blocks = lower_blocks(space, n_threads=target.n_threads, progress=progress)
+    blocks.save(folder)
+    return blocks
 
 
 def table_candidates(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.fitting import fit_predictor
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.contexts import N_CONTEXTS, SKIPPED
-from edgekit.search.costs import BlockKernels, CostTable, compile_table
+from edgekit.search.costs import BLOCKS_FILE, BlockKernels, CostTable, compile_table
 from edgekit.search.lowering import candidate_model
 from edgekit.search.spaces.mbconv import SKIP, MBConvSpace
 from tests.search.conftest import sample_by_law
@@ -60,6 +62,24 @@ def test_the_table_is_a_loop_over_the_predictor(
         assert latency_s == pytest.approx(
             predictor.predict(blocks.of(space, candidate)).latency_s, rel=1e-12
         )
+
+
+def test_kept_blocks_come_back_as_they_were(blocks: BlockKernels, tmp_path: Path) -> None:
+    blocks.save(tmp_path)
+    assert BlockKernels.load(tmp_path) == blocks
+
+
+@pytest.mark.parametrize(
+    "change", [{"kernels": []}, {"blocks": 3}, {"blocks": [{"block": 0}]}, {"more": 1}]
+)
+def test_altered_files_of_blocks_are_refused(
+    change: dict[str, object], blocks: BlockKernels, tmp_path: Path
+) -> None:
+    blocks.save(tmp_path)
+    path = tmp_path / BLOCKS_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=BLOCKS_FILE):
+        BlockKernels.load(tmp_path)
 
 
 def test_blocks_add_up_to_the_candidate(space: MBConvSpace, table: CostTable) -> None:

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
 from edgekit.search.contexts import Genes
-from edgekit.search.nsga2 import evolve
 from edgekit.search.problem import Evaluated, SearchProblem, fresh
+from edgekit.search.strategies.nsga2 import evolve
 
 _N_FOLDS = 5
 _N_DRAWN = 20_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.search.nsga2 import Floats, Genes, evolve, fronts, order
+from edgekit.search.strategies.nsga2 import Floats, Genes, evolve, fronts, order
 
 Rows = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=25
