@@ -8,8 +8,12 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 MAX_JSON_BYTES = 64 * 2**20
 
@@ -60,6 +64,12 @@ def read_json(path: Path, kind: str, schema_version: int) -> dict[str, object]:
             f"{path} has schema version {found}, {schema_version} is read here; make it again"
         )
     return document
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where a document first is not what it must be, and how, for people."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
 
 
 def sha256_of(path: Path) -> str:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.errors import InputError
-from edgekit.core.files import read_json, write_bytes_atomic, write_json
+from edgekit.core.files import first_problem, read_json, write_bytes_atomic, write_json
 from edgekit.core.progress import Progress
 from edgekit.core.provenance import git_revision, versions
 from edgekit.core.target import Target
@@ -126,12 +126,13 @@ class DeviceProfile:
             parsed = _Document.model_validate(document)
         except ValidationError as error:
             raise InputError(
-                f"a profile has the fields edgekit writes, {path} does not: {error}; profile again"
+                f"a profile has the fields edgekit writes, {path} has not: {first_problem(error)}; "
+                "profile again into another folder"
             ) from error
         if parsed.facts.fingerprint != parsed.fingerprint:
             raise InputError(
                 f"the fingerprint of a profile must be that of its facts, {path} was altered; "
-                "profile again"
+                "profile again into another folder"
             )
         predictor = KernelPredictor.from_json(parsed.predictor)
         return cls(parsed.target, parsed.facts, predictor, parsed.validation, parsed.provenance)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from edgekit.core.errors import InputError
-from edgekit.core.files import read_json, write_json
+from edgekit.core.files import first_problem, read_json, write_json
 from edgekit.core.limits import Limits
 from edgekit.core.precision import Precision
 from edgekit.core.task import Task
@@ -183,9 +183,7 @@ def load_manifest(folder: Path) -> Manifest:
     try:
         return _ADAPTER.validate_python(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"the manifest of a bundle must be complete, {path} is not: {where}: "
-            f"{first['msg'].lower()}; export the bundle again"
+            f"the manifest of a bundle must be complete, {path} is not: {first_problem(error)}; "
+            "export the bundle again"
         ) from error

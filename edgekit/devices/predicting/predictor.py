@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.errors import InputError
 from edgekit.core.figures import Measured, Predicted
+from edgekit.core.files import first_problem
 from edgekit.core.kernel import Kernel
 from edgekit.devices.predicting.correction import (
     NO_CORRECTION,
@@ -189,13 +190,13 @@ class KernelPredictor:
             parsed = _Document.model_validate(document)
         except ValidationError as error:
             raise InputError(
-                f"a predictor has the fields of KernelPredictor.to_json, this one does not: "
-                f"{error}; profile again"
+                "a predictor has the fields this edgekit writes, this one has not: "
+                f"{first_problem(error)}; profile again into another folder"
             ) from error
         if parsed.terms != list(TERMS) or parsed.tree_features != list(TREE_FEATURES):
             raise InputError(
                 "a predictor must be made for the features of this edgekit, this one was not; "
-                "profile again"
+                "profile again into another folder"
             )
         return cls(
             Roofline(parsed.coefficients_s, parsed.fallback_s),
