@@ -126,8 +126,8 @@ class DeviceProfile:
             parsed = _Document.model_validate(document)
         except ValidationError as error:
             raise InputError(
-                f"a profile has the fields edgekit writes, {path} has not: {first_problem(error)}; "
-                "profile again into another folder"
+                f"a profile has the fields edgekit writes, {path} has not: "
+                f"{first_problem(error)}; profile again into another folder"
             ) from error
         if parsed.facts.fingerprint != parsed.fingerprint:
             raise InputError(
