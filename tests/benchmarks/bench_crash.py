@@ -25,6 +25,7 @@ from pathlib import Path
 
 from edgekit.core.errors import TooNoisy
 from edgekit.core.files import write_json
+from edgekit.search.costs import BLOCKS_FILE
 from edgekit.search.problem import Evaluated
 from edgekit.search.run import RUN_FILE, read_settings
 from edgekit.search.spaces.mbconv import MBConvSpace
@@ -71,11 +72,11 @@ def trials_of(folder: Path) -> list[Evaluated]:
 
 def stage_of(folder: Path) -> str:
     """What the search was doing, from what lies in its folder."""
-    if not (folder / RUN_FILE).is_file():
-        return "starting"
-    if not (folder / WEIGHTS).is_file():
-        return "training"
-    return "measuring" if n_finished(folder) else "table"
+    stages = {RUN_FILE: "starting", WEIGHTS: "training", BLOCKS_FILE: "lowering"}
+    for name, stage in (stages | {TABLE_NETWORKS: "table"}).items():
+        if not (folder / name).is_file():
+            return stage
+    return "measuring"
 
 
 class Search:
