@@ -35,8 +35,7 @@ def main() -> None:
     task = ek.Task.from_folder(arguments.data)
     effort = QUICK if arguments.quick else FULL
     if arguments.evaluations is not None:
-        n = arguments.evaluations
-        effort = replace(effort, n_evaluations=n, n_table_networks=min(n, effort.n_table_networks))
+        effort = replace(effort, n_evaluations=arguments.evaluations)
     if arguments.epochs is not None:
         n = arguments.epochs * len(task.train)
         effort = replace(effort, supernet_images=n, finetune_images=n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,22 +26,17 @@ from edgekit.devices.predicting.plan import Plan, PlannedNetwork
 from edgekit.devices.profile import DeviceProfile, profile_device
 from edgekit.report.fitted import Fitted
 from edgekit.search.problem import Evaluated
-from edgekit.workflow import Effort, fit
+from edgekit.workflow import QUICK, fit
 
 Result = TypeVar("Result")
 ROOT = Path(__file__).resolve().parents[1]
 QUIET = Progress(quiet=True)
 # Wide, so that the tests pass on any machine, however slow or busy.
 LIMITS = Limits.of("1s", "10MB")
-TINY = Effort(
-    supernet_images=1,
-    finetune_images=1,
-    batch_size=32,
-    n_evaluations=3,
-    population=2,
-    n_table_networks=3,
-    narrow=True,
-)
+# One epoch each. The rest is that of --quick, so that the command line can ask for the same.
+TINY = replace(QUICK, supernet_images=1, finetune_images=1, n_evaluations=3, n_table_networks=3)
+AS_TINY = ("--quick", "--evaluations", "3", "--epochs", "1")
+WALLS = ("--max-latency", "1s", "--max-size", "10MB")
 _N_ATTEMPTS = 3
 _TOO_NOISY = TooNoisy.exit_code
 
@@ -107,22 +103,32 @@ def make_line(folder: Path) -> Line:
     data = write_digits(folder / "data")
     profile = patient(lambda: tiny_profile(folder / "profile"))
     task = Task.from_folder(data, progress=QUIET)
-    fitted = patient(lambda: fit_again(folder / "fit", data, task, folder / "profile"))
+    fitted = patient(
+        lambda: fit(
+            task,
+            folder / "fit",
+            limits=LIMITS,
+            effort=TINY,
+            profile=folder / "profile",
+            data=str(data),
+            command="edgekit fit mbconv",
+            progress=QUIET,
+        )
+    )
     return Line(folder / "fit", data, task, folder / "profile", profile, fitted)
 
 
-def fit_again(folder: Path, data: Path, task: Task, profile: Path) -> Fitted:
-    """The one ``fit`` of these tests."""
-    return fit(
-        task,
-        folder,
-        limits=LIMITS,
-        effort=TINY,
-        profile=profile,
-        data=str(data),
-        command="edgekit fit mbconv",
-        progress=QUIET,
-    )
+def copied_fit(line: Line, folder: Path) -> Path:
+    """The finished ``fit`` in a folder that a test may change, as ``--quick`` would have made it.
+
+    Of what ``--quick`` sets only the number of table networks differs, and those are measured.
+    """
+    shutil.copytree(line.folder, folder)
+    path = folder / "run" / "run.json"
+    document = json.loads(path.read_bytes())
+    document["settings"]["n_table_networks"] = QUICK.n_table_networks
+    path.write_text(json.dumps(document), "utf-8")
+    return folder
 
 
 def slower(entry: Evaluated, factor: float) -> Evaluated:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edgekit import cli
-from edgekit.core.errors import InputError, VerificationFailed
-from tests.line import ROOT, Line, edgekit
+from edgekit.core.errors import Infeasible, InputError, VerificationFailed
+from tests.line import AS_TINY, LIMITS, ROOT, WALLS, Line, copied_fit
 
 VERBS = ("profile", "search", "resume", "export", "verify", "fit")
 FIT = ("fit", "mbconv", "--data", "digits")
@@ -294,50 +294,56 @@ def test_what_went_wrong_without_json_leaves_stdout_empty(
     )
 
 
-def test_profile_prints_what_lies_there(line: Line) -> None:
-    done = edgekit("profile", "local", "--out", line.profile_folder, "--json")
-    assert done.exit_code == 0, done.stderr
-    assert done.stderr == ""
-    assert done.json["networks_measured"] == line.profile.provenance.n_networks
-    assert done.json["held_out_mape"] == line.profile.validation.accuracy.mape
+def test_profile_prints_what_lies_there(line: Line, run_main: RunMain) -> None:
+    exit_code, out, err = run_main("profile", "local", "--out", line.profile_folder, "--json")
+    assert (exit_code, err) == (0, "")
+    document = json.loads(out)
+    assert document["networks_measured"] == line.profile.provenance.n_networks
+    assert document["held_out_mape"] == line.profile.validation.accuracy.mape
 
 
-def test_search_and_fit_from_the_command_line(line: Line, tmp_path: Path) -> None:
-    """``fit`` with limits nothing keeps, then ``resume`` of its run and ``fit`` without limits."""
-    quick = ("--quick", "--evaluations", "1", "--epochs", "1", "--finetune-epochs", "0")
-    given = ("--data", line.data, "--profile", line.profile_folder, "--quick", "--json")
-    given = (*given, "--supernet", line.fitted.run.folder, *quick[1:])
-    known = line.fitted.run.folder / "table_networks.json"
-    for name in ("slow", "fine"):
-        (tmp_path / name / "run").mkdir(parents=True)
-        shutil.copyfile(known, tmp_path / name / "run" / known.name)
-    slow = edgekit("fit", "mbconv", *given, "--max-latency", "1us", "--out", tmp_path / "slow")
-    assert slow.exit_code == 3
-    assert slow.json["binding"] == "latency"
-    assert slow.json["nearest"] in slow.json["message"]
-    assert slow.stderr == f"edgekit: {slow.json['message']}\n"
-    fine = edgekit("fit", "mbconv", *given, "--max-latency", "1s", "--out", tmp_path / "fine")
-    assert fine.exit_code == 0, fine.stderr
-    assert fine.stderr == ""
-    assert fine.json["holds"] is True
-    assert Path(fine.json["artifact"]).is_file()
-    assert Path(fine.json["report"]).is_file()
-    assert "edgekit fit mbconv --data" in Path(fine.json["report"]).read_text("utf-8")
-    resumed = edgekit("resume", tmp_path / "fine" / "run", "--json")
-    assert resumed.exit_code == 0, resumed.stderr
-    assert resumed.json["n_measured"] >= 1
-    assert resumed.json["best"] in resumed.json["front"]
+def test_resume_of_a_finished_run_prints_its_front(line: Line, run_main: RunMain) -> None:
+    exit_code, out, err = run_main("resume", line.fitted.run.folder, "--json")
+    assert (exit_code, err) == (0, "")
+    document = json.loads(out)
+    assert document["n_measured"] >= len(line.fitted.run.measured)
+    assert document["best"] in document["front"]
 
 
-def test_export_from_the_command_line(line: Line, tmp_path: Path) -> None:
-    run, out = line.fitted.run, tmp_path / "bundle"
+def test_search_of_a_finished_run_says_the_same_for_people(
+    line: Line, tmp_path: Path, run_main: RunMain
+) -> None:
+    run = copied_fit(line, tmp_path / "fit") / "run"
+    asked = ("--data", line.data, "--profile", line.profile_folder, *WALLS, *AS_TINY)
+    exit_code, out, _ = run_main("search", "mbconv", *asked, "--out", run)
+    assert exit_code == 0
+    assert "candidates measured" in out
+    assert f"best inside {LIMITS.describe()}: " in out
+    assert out.splitlines()[-1] == f"run: {run}"
+
+
+def test_limits_nothing_keeps_have_code_3_and_name_the_nearest_pair(
+    line: Line, tmp_path: Path, run_main: RunMain
+) -> None:
+    limit = ("--max-latency", "1us", "--out", tmp_path / "out", "--json")
+    exit_code, out, err = run_main("export", line.fitted.run.folder, *limit)
+    document = json.loads(out)
+    assert exit_code == Infeasible.exit_code == document["exit_code"]
+    assert document["binding"] == "latency"
+    assert document["nearest"] in document["message"]
+    assert err == f"edgekit: {document['message']}\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_from_the_command_line(line: Line, tmp_path: Path, run_main: RunMain) -> None:
+    run, folder = line.fitted.run, tmp_path / "bundle"
     smallest = run.space.smallest().text
-    asked = ("--candidate", smallest, "--finetune-epochs", "0", "--out", out)
-    done = edgekit("export", run.folder, *asked, "--json")
-    assert done.exit_code == 0, done.stderr
-    assert done.stderr == ""
-    assert done.json["candidate"] == smallest
-    assert done.json["size_bytes"] == (out / "model.onnx").stat().st_size
+    asked = ("--candidate", smallest, "--finetune-epochs", "0", "--out", folder, "--json")
+    exit_code, out, err = run_main("export", run.folder, *asked)
+    assert (exit_code, err) == (0, "")
+    document = json.loads(out)
+    assert document["candidate"] == smallest
+    assert document["size_bytes"] == (folder / "model.onnx").stat().st_size
 
 
 def test_ctrl_c_ends_with_code_130_and_says_how_to_go_on(line: Line, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.errors import TooNoisy
-from tests.line import ROOT, Line
+from tests.line import AS_TINY, ROOT, WALLS, Line, copied_fit
 
 pytestmark = pytest.mark.timeout(900)
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -56,11 +56,10 @@ def test_search_digits(line: Line, tmp_path: Path) -> None:
 
 
 def test_fit_and_classify(line: Line, tmp_path: Path) -> None:
+    """Into the folder of a finished fit, so that nothing is trained."""
     image = shutil.copy(line.data / "3" / "000.png", tmp_path / "three.png")
-    few = ("--quick", "--evaluations", "1", "--epochs", "1")
-    walls = ("--max-latency", "1s", "--max-size", "10MB")
-    given = ("--out", tmp_path / "fit", "--profile", line.profile_folder)
-    printed = run("fit_and_classify.py", line.data, image, *given, *walls, *few)
+    given = ("--out", copied_fit(line, tmp_path / "fit"), "--profile", line.profile_folder)
+    printed = run("fit_and_classify.py", line.data, image, *given, *WALLS, *AS_TINY)
     assert "latency p50 <= 1 s, size <= 10 MB kept when measured" in printed
     assert re.search(r"three\.png: [0-3] 0\.\d{4}, [0-3] 0\.\d{4}, [0-3] 0\.\d{4}", printed)
 

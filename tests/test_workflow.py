@@ -29,7 +29,18 @@ from edgekit.workflow import (
     run_search,
     space,
 )
-from tests.line import LIMITS, QUIET, TINY, Line, edgekit, fit_again, patient, slower
+from tests.line import (
+    AS_TINY,
+    LIMITS,
+    QUIET,
+    TINY,
+    WALLS,
+    Line,
+    copied_fit,
+    edgekit,
+    patient,
+    slower,
+)
 
 pytestmark = pytest.mark.timeout(900)
 ONE = replace(TINY, n_evaluations=1, population=1, n_table_networks=0, finetune_images=0)
@@ -60,16 +71,24 @@ def test_the_report_needs_nothing_but_itself(line: Line) -> None:
     assert "All limits met" in page
 
 
-def test_the_same_fit_again_trains_nothing_and_chooses_the_same_network(line: Line) -> None:
-    run = line.folder / "run"
-    trained = {path: path.stat().st_mtime_ns for path in run.glob("*.safetensors")}
+def test_the_same_fit_again_in_a_new_process_trains_nothing_and_gives_the_same_artifact(
+    line: Line, tmp_path: Path
+) -> None:
+    out = copied_fit(line, tmp_path / "fit")
+    trained = {path: path.stat().st_mtime_ns for path in out.glob("run/*.safetensors")}
     assert len(trained) == 2
-    again = patient(lambda: fit_again(line.folder, line.data, line.task, line.profile_folder))
-    assert {path: path.stat().st_mtime_ns for path in run.glob("*.safetensors")} == trained
-    assert again.entry.candidate == line.fitted.entry.candidate
-    assert again.notes == line.fitted.notes
-    assert again.proof.model_sha256 == line.fitted.proof.model_sha256
-    assert again.proof.holds
+    asked = ("--data", line.data, "--profile", line.profile_folder, *WALLS, *AS_TINY)
+    again = edgekit("fit", "mbconv", *asked, "--finetune-epochs", "1", "--out", out, "--json")
+    assert again.exit_code == 0, again.stderr
+    assert again.stderr == ""
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    assert again.json["holds"] is True
+    assert again.json["candidate"] == line.fitted.entry.candidate.text
+    assert again.json["notes"] == line.fitted.notes
+    digest = Bundle.open(out / "bundle").manifest.files["model.onnx"].sha256
+    assert digest == line.fitted.proof.model_sha256
+    assert Path(again.json["artifact"]) == out / "bundle" / "model.onnx"
+    assert f"edgekit fit mbconv --data {line.data}" in (out / REPORT).read_text("utf-8")
 
 
 def test_a_bundle_is_verified_by_a_new_process_that_has_nothing_else(
