@@ -91,6 +91,10 @@ class Plan:
             raise InputError("a plan needs networks to fit and others, held out, to validate with")
 
 
+# In every plan: mixed precisions whose borders hold conversions that a draw may miss.
+_BORDERS = PlannedNetwork("mbconv_random", "mixed", 32, 0.5, 16, 1, held_out=False)
+
+
 def full_plan(seed: int = 0) -> Plan:
     """About 300 networks; a few minutes on a desktop processor."""
     rng = np.random.default_rng([seed, 1])
@@ -100,6 +104,7 @@ def full_plan(seed: int = 0) -> Plan:
         *_drawn(rng, _ASSORTED, 60, seed),
         *(n for family in FITTED_STOCK for n in _drawn(rng, family, 9, seed)),
         *(n for family in HELD_OUT for n in _drawn(rng, family, 9, seed, held_out=True)),
+        _BORDERS,
     )
     return Plan(networks, n_passes=12, block_s=0.03, n_profiled_runs=4)
 
@@ -112,6 +117,7 @@ def quick_plan(seed: int = 0) -> Plan:
         *_drawn(rng, "resnet_random", 18, seed),
         *_drawn(rng, _ASSORTED, 18, seed),
         *(n for family in HELD_OUT for n in _drawn(rng, family, 3, seed, held_out=True)),
+        _BORDERS,
     )
     return Plan(networks, n_passes=8, block_s=0.02, n_profiled_runs=4)
 
