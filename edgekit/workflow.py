@@ -85,7 +85,7 @@ class Effort:
         )
 
 
-FULL = Effort(450_000, 135_000, 128, 32, 8, 48, narrow=False)
+FULL = Effort(405_000, 135_000, 64, 32, 8, 48, narrow=False)
 QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
 
 
@@ -280,6 +280,7 @@ def export_bundle(
     n_images = effort.finetune_images
     recipe = effort.recipe(task, n_images, seed + 2, 0.1) if n_images else None
     net = finetuned(run, candidate, task, recipe, progress=progress)
+    weight_max = probe(Target(run.settings.target)).int8_weight_max
     architecture = run.space.decode(candidate)
     blocks, int8 = blocks_of(net), int8_blocks(architecture)
     plain = export_onnx(net, run.space.recipe.resolution, blocks)
@@ -287,10 +288,12 @@ def export_bundle(
     precisions = {b: Precision.INT8 if b in int8 else Precision.FP32 for b in blocks}
     return write_bundle(
         out,
-        model=quantise_blocks(plain, int8, images, n_threads=os.cpu_count() or 1),
+        model=quantise_blocks(
+            plain, int8, images, weight_max=weight_max, n_threads=os.cpu_count() or 1
+        ),
         preprocessing=task.preprocessing,
         labels=task.labels,
-        probe=take_probe(net, plain, int8, task),
+        probe=take_probe(net, plain, int8, task, weight_max=weight_max),
         provenance=Provenance(
             space=MBConvSpace.name,
             genes=candidate.genes,

@@ -14,3 +14,11 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     INT8 = "int8"
+
+
+FULL_WEIGHT_MAX = 127
+"""Largest magnitude of an int8 weight, where the CPU adds products in 32 bits."""
+
+REDUCED_WEIGHT_MAX = 64
+"""The same for x86 without VNNI: there two products of a uint8 and a weight are added in a signed
+16-bit number, which saturates above 32767; 2 * 255 * 64 still fits."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from edgekit.core.precision import FULL_WEIGHT_MAX, REDUCED_WEIGHT_MAX
 from edgekit.core.target import Target
 
 ISA_FLAGS = {
@@ -77,6 +78,17 @@ class DeviceFacts:
     available_providers: tuple[str, ...]
     provider: str
     n_threads: int
+
+    @property
+    def int8_weight_max(self) -> int:
+        """Largest int8 weight with which the runtime's sums are exact here.
+
+        On x86 without VNNI, ONNX Runtime multiplies uint8 by int8 with VPMADDUBSW, which
+        saturates in 16 bits: there weights take the reduced range.
+        """
+        is_x86 = self.os.split()[-1] in ("x86_64", "AMD64")
+        exact = not is_x86 or any("vnni" in name for name in self.isa)
+        return FULL_WEIGHT_MAX if exact else REDUCED_WEIGHT_MAX
 
     @property
     def fingerprint(self) -> str:

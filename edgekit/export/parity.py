@@ -17,6 +17,7 @@ from safetensors.numpy import load, save
 from torch import nn
 
 from edgekit.core.errors import InputError
+from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.task import Preprocessing, Split, Task
 from edgekit.export.run import logits_of
 from edgekit.training.layers import folded
@@ -123,7 +124,12 @@ class ParityCheck:
 
 
 def take_probe(
-    net: nn.Module, model: ModelProto, int8_blocks: Collection[str], task: Task
+    net: nn.Module,
+    model: ModelProto,
+    int8_blocks: Collection[str],
+    task: Task,
+    *,
+    weight_max: int = FULL_WEIGHT_MAX,
 ) -> Probe:
     """Ask the module, the float32 ONNX network and the int8 simulation the same images.
 
@@ -132,12 +138,13 @@ def take_probe(
         model: the float32 export of it.
         int8_blocks: names of the blocks that will be int8.
         task: its calibration images give the ranges, its validation images are asked.
+        weight_max: largest magnitude of an int8 weight, 1..127.
     """
     images = _spread(task.validation, task.preprocessing.resolution)
     x = task.preprocessing.apply(images)
     plain = folded(net)
     ranges = record_ranges(plain, task.calibration, task.preprocessing) if int8_blocks else {}
-    with simulated(plain, int8_blocks, ranges):
+    with simulated(plain, int8_blocks, ranges, weight_max=weight_max):
         simulated_logits = _answers(plain, x)
     return Probe(
         images, _answers(copy.deepcopy(net).eval(), x), logits_of(model, x), simulated_logits

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from edgekit.core.errors import InputError
+from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.devices.measuring.session import open_session
 from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
 from edgekit.export.onnx_model import nodes_by_block
@@ -24,6 +25,7 @@ def quantise_blocks(
     int8_blocks: Collection[str],
     images: NDArray[np.float32],
     *,
+    weight_max: int = FULL_WEIGHT_MAX,
     n_threads: int = 1,
 ) -> ModelProto:
     """The network with the named blocks in int8 (QDQ U8S8) and the others in float32.
@@ -32,6 +34,7 @@ def quantise_blocks(
         model: float32 network with named blocks (see ``export_onnx``); left as it is.
         int8_blocks: names of blocks; none gives a copy of the model.
         images: calibration images, preprocessed, ``(n, 3, r, r)`` float32, n above 0.
+        weight_max: largest magnitude of an int8 weight, 1..127 (``DeviceFacts.int8_weight_max``).
         n_threads: for the calibration.
 
     Raises:
@@ -44,7 +47,7 @@ def quantise_blocks(
         )
     chosen = [name for block in nodes if block in int8_blocks for name in nodes[block]]
     ranges = calibrate(model, tensors_to_calibrate(model, chosen), images, n_threads=n_threads)
-    result = insert_qdq(model, chosen, ranges)
+    result = insert_qdq(model, chosen, ranges, weight_max=weight_max)
     onnx.checker.check_model(result, full_check=True)
     return result
 

@@ -11,9 +11,11 @@ from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.figures import MeasuredAccuracy
+from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.target import Target
 from edgekit.core.task import Preprocessing, Split, Task
 from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.probe import probe
 from edgekit.search.lowering import candidate_model, int8_blocks
 from edgekit.search.network import MBConvNet
 from edgekit.search.problem import Evaluated
@@ -37,37 +39,44 @@ class Prepared:
         net: folded network in evaluation mode.
         ranges: MinMax ranges on the calibration split.
         int8_blocks: names of its int8 blocks.
+        weight_max: largest magnitude of an int8 weight.
     """
 
     net: nn.Module
     ranges: Ranges
     int8_blocks: tuple[str, ...]
+    weight_max: int
 
     def model(self, space: MBConvSpace, candidate: Candidate) -> ModelProto:
         """The network with its own weights and ranges, as the runtime is given it."""
         weights = {name: tensor.detach() for name, tensor in self.net.state_dict().items()}
-        return candidate_model(space, candidate, weights, self.ranges)
+        return candidate_model(space, candidate, weights, self.ranges, weight_max=self.weight_max)
 
     def accuracy(self, split: Split, preprocessing: Preprocessing, name: str) -> MeasuredAccuracy:
         """Top-1 on a split with int8 simulated."""
         n_correct = 0
-        with torch.no_grad(), simulated(self.net, self.int8_blocks, self.ranges):
+        rounded = simulated(self.net, self.int8_blocks, self.ranges, weight_max=self.weight_max)
+        with torch.no_grad(), rounded:
             for x, y in evaluation_batches(split, preprocessing):
                 n_correct += int((self.net(x).argmax(1) == y).sum())
         return MeasuredAccuracy(n_correct, len(split), name)
 
 
-def prepare(net: MBConvNet, int8: tuple[str, ...], task: Task) -> Prepared:
+def prepare(
+    net: MBConvNet, int8: tuple[str, ...], task: Task, weight_max: int = FULL_WEIGHT_MAX
+) -> Prepared:
     """Re-estimate batch norm on training images, fold it, and calibrate on the calibration split.
 
     Args:
         net: the network; its batch-norm statistics are replaced.
         int8: names of its int8 blocks.
         task: training and calibration splits are read.
+        weight_max: largest magnitude of an int8 weight, 1..127.
     """
     reestimate(net, task.train, task.preprocessing, N_NORM_IMAGES)
     plain = folded(net)
-    return Prepared(plain, record_ranges(plain, task.calibration, task.preprocessing), int8)
+    ranges = record_ranges(plain, task.calibration, task.preprocessing)
+    return Prepared(plain, ranges, int8, weight_max)
 
 
 class Evaluator:
@@ -82,6 +91,7 @@ class Evaluator:
 
     def __init__(self, space: MBConvSpace, net: Supernet, task: Task, target: Target) -> None:
         self._space, self._net, self._task, self._target = space, net, task, target
+        self._weight_max = probe(target).int8_weight_max
         self._validation = evenly(task.validation, MAX_VALIDATION)
 
     def __call__(self, candidate: Candidate) -> Evaluated:
@@ -91,7 +101,8 @@ class Evaluator:
             TooNoisy: the latency could not be had.
         """
         net, task = self._net.extract(candidate), self._task
-        prepared = prepare(net, int8_blocks(self._space.decode(candidate)), task)
+        int8 = int8_blocks(self._space.decode(candidate))
+        prepared = prepare(net, int8, task, self._weight_max)
         accuracy = prepared.accuracy(self._validation, task.preprocessing, "validation")
         model = prepared.model(self._space, candidate)
         latency = measure_models(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.precision import Precision
+from edgekit.core.precision import FULL_WEIGHT_MAX, Precision
 from edgekit.devices.networks.graph import GraphBuilder
 from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
 from edgekit.search.spaces.mbconv import Architecture, MBConvSpace
@@ -25,6 +25,8 @@ def candidate_model(
     candidate: Candidate,
     weights: Mapping[str, torch.Tensor] | None = None,
     ranges: Ranges | None = None,
+    *,
+    weight_max: int = FULL_WEIGHT_MAX,
 ) -> ModelProto:
     """The network the runtime would be given for a candidate, int8 blocks in QDQ form.
 
@@ -36,6 +38,7 @@ def candidate_model(
         candidate: any candidate of it.
         weights: state of the folded ``MBConvNet`` of the candidate; None for random weights.
         ranges: from ``edgekit.training.simulate.record_ranges``; None for typical ones.
+        weight_max: largest magnitude of an int8 weight, 1..127.
 
     Returns:
         A model with input ``(1, 3, r, r)`` and output ``(1, n_classes)``; node names begin with
@@ -48,8 +51,10 @@ def candidate_model(
     needed = tensors_to_calibrate(model, nodes)
     points = {tensor: writer.points[tensor] for tensor in needed}
     if ranges is None:
-        return insert_qdq(model, nodes, {tensor: _typical(tensor) for tensor in needed})
-    return insert_qdq(model, nodes, {tensor: ranges[point] for tensor, point in points.items()})
+        known = {tensor: _typical(tensor) for tensor in needed}
+    else:
+        known = {tensor: ranges[point] for tensor, point in points.items()}
+    return insert_qdq(model, nodes, known, weight_max=weight_max)
 
 
 def int8_blocks(architecture: Architecture) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from torch import nn
 from edgekit.core.candidate import Candidate
 from edgekit.search.network import Head, InvertedResidual, MBConvNet, Stem
 from edgekit.search.spaces.mbconv import SKIP, MBConvSpace, Operation
+from edgekit.training.depthwise import depthwise_conv
 from edgekit.training.losses import cross_entropy, distillation
 
 _MAX_KERNEL, _MAX_EXPANSION = 7, 6
@@ -38,7 +39,7 @@ class SuperBlock(nn.Module):
         mid, full = self.in_width * expansion, self.full
         y = F.hardtanh_(_norm(F.conv2d(x, _weight(full.expand)[:mid]), full.expand, mid), 0, 6)
         weight = _centre(_weight(full.depthwise)[:mid], kernel)
-        y = F.conv2d(y, weight, stride=self.stride, padding=kernel // 2, groups=mid)
+        y = depthwise_conv(y, weight, self.stride)
         y = F.hardtanh_(_norm(y, full.depthwise, mid), 0, 6)
         y = F.conv2d(y, _weight(full.project)[:, :mid])
         y = _norm(y, full.project, y.shape[1])

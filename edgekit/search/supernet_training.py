@@ -16,7 +16,7 @@ from edgekit.training.checkpoint import load_weights, save_weights
 from edgekit.training.loop import TrainRecipe, train
 
 WEIGHTS = "supernet.safetensors"
-LARGEST_SHARE = 0.6
+LARGEST_SHARE = 0.7
 
 
 def train_supernet(

@@ -18,6 +18,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.training.augment import steps_per_epoch, training_batches
 from edgekit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from edgekit.training.memory import keep_freed_memory
 
 Objective = Callable[[torch.Tensor, torch.Tensor, np.random.Generator], float]
 """Accumulates the gradients of one batch and returns the loss: ``objective(x, y, rng)``."""
@@ -54,7 +55,7 @@ class TrainRecipe:
     label_smoothing: float = 0.05
     ema_decay: float = 0.998
     mirror: bool = True
-    small_share: float = 0.5
+    small_share: float = 0.6
     seed: int = 0
     checkpoint_every: int = 100
 
@@ -183,6 +184,7 @@ def train(
         n_steps=n_steps,
         mirror=recipe.mirror,
     )
+    keep_freed_memory()
     model.train()
     smooth_loss = float("nan")
     with progress.track(n_steps, label) as update:

@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
+from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.task import Preprocessing, Split
 from edgekit.training.augment import evaluation_batches
 from edgekit.training.layers import ConvUnit
@@ -60,13 +61,20 @@ def record_ranges(
 
 
 @contextmanager
-def simulated(net: nn.Module, int8_blocks: Collection[str], ranges: Ranges) -> Iterator[None]:
+def simulated(
+    net: nn.Module,
+    int8_blocks: Collection[str],
+    ranges: Ranges,
+    *,
+    weight_max: int = FULL_WEIGHT_MAX,
+) -> Iterator[None]:
     """Inside the context a folded network computes as if the named blocks were int8.
 
     Args:
         net: folded network, changed inside the context only.
         int8_blocks: names from ``blocks_of``.
         ranges: from ``record_ranges``.
+        weight_max: largest magnitude of an int8 weight, 1..127 (``DeviceFacts.int8_weight_max``).
     """
 
     def visit(point: str, x: torch.Tensor) -> torch.Tensor:
@@ -74,7 +82,7 @@ def simulated(net: nn.Module, int8_blocks: Collection[str], ranges: Ranges) -> I
         return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, 0, 255)
 
     chosen = {name: block for name, block in blocks_of(net).items() if name in int8_blocks}
-    with _rounded_weights(chosen, ranges), _visited(net, chosen, visit):
+    with _rounded_weights(chosen, ranges, weight_max), _visited(net, chosen, visit):
         yield
 
 
@@ -86,8 +94,14 @@ def uint8_scale(low: float, high: float) -> tuple[float, int]:
     return scale, min(255, max(0, round(-low / scale)))
 
 
-def weight_scales(weight: torch.Tensor, bias: torch.Tensor, input_scale: float) -> torch.Tensor:
-    """Symmetric int8 scales of a layer, one per output channel: ``max |w| / 127``.
+def weight_scales(
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    input_scale: float,
+    *,
+    weight_max: int = FULL_WEIGHT_MAX,
+) -> torch.Tensor:
+    """Symmetric int8 scales of a layer, one per output channel: ``max |w| / weight_max``.
 
     A channel whose weights are so near 0 that its bias would leave int32 gets the smallest scale
     that holds it; a channel of zeros gets 1.
@@ -96,18 +110,21 @@ def weight_scales(weight: torch.Tensor, bias: torch.Tensor, input_scale: float) 
         weight: ``(out, ...)`` float32.
         bias: ``(out,)`` float32.
         input_scale: scale of the uint8 input.
+        weight_max: largest magnitude of an integer, 1..127.
 
     Returns:
         ``(out,)`` float32, above 0.
     """
-    scales = weight.flatten(1).abs().amax(1).double() / 127
+    scales = weight.flatten(1).abs().amax(1).double() / weight_max
     scales = torch.maximum(scales, (bias.abs() / (2.0**30 * input_scale)).double())
     least = torch.finfo(torch.float32).tiny
     return torch.where(scales > 0, scales.clamp(min=least), 1.0).float()
 
 
 @contextmanager
-def _rounded_weights(blocks: Mapping[str, nn.Module], ranges: Ranges) -> Iterator[None]:
+def _rounded_weights(
+    blocks: Mapping[str, nn.Module], ranges: Ranges, weight_max: int
+) -> Iterator[None]:
     with ExitStack() as stack:
         for name, block in blocks.items():
             points = [point for point in ranges if point.startswith(f"{name}.")]
@@ -115,20 +132,23 @@ def _rounded_weights(blocks: Mapping[str, nn.Module], ranges: Ranges) -> Iterato
                 if isinstance(layer, nn.Conv2d | nn.Linear):
                     own = f"{name}.{part.removesuffix('.conv')}"
                     before = points[points.index(own) - 1] if own in points else points[-1]
-                    stack.enter_context(_rounded_layer(layer, uint8_scale(*ranges[before])[0]))
+                    input_scale = uint8_scale(*ranges[before])[0]
+                    stack.enter_context(_rounded_layer(layer, input_scale, weight_max))
         yield
 
 
 @contextmanager
-def _rounded_layer(layer: nn.Conv2d | nn.Linear, input_scale: float) -> Iterator[None]:
+def _rounded_layer(
+    layer: nn.Conv2d | nn.Linear, input_scale: float, weight_max: int
+) -> Iterator[None]:
     weight, bias = layer.weight, layer.bias
     assert bias is not None
-    scales = weight_scales(weight.detach(), bias.detach(), input_scale)
+    scales = weight_scales(weight.detach(), bias.detach(), input_scale, weight_max=weight_max)
     per_channel = scales.reshape(-1, *[1] * (weight.ndim - 1))
-    rounded = (weight.detach() / per_channel).round().clamp(-127, 127) * per_channel
+    integers = (weight.detach() / per_channel).round().clamp(-weight_max, weight_max)
     step = scales * input_scale
     n_steps = (bias.detach().double() / step.double()).round().float()
-    layer.weight = nn.Parameter(rounded, requires_grad=False)
+    layer.weight = nn.Parameter(integers * per_channel, requires_grad=False)
     layer.bias = nn.Parameter(n_steps * step, requires_grad=False)
     try:
         yield

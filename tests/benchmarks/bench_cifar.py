@@ -37,11 +37,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from edgekit.core.errors import Infeasible
 from edgekit.core.figures import Measured
 from edgekit.core.limits import Limits
-from edgekit.core.precision import Precision
+from edgekit.core.precision import FULL_WEIGHT_MAX, Precision
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task, load_task
 from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.probe import probe
 from edgekit.export.onnx_model import export_onnx
 from edgekit.export.quantise import quantise_blocks
 from edgekit.export.run import measure_accuracy
@@ -210,6 +211,7 @@ def _largest_int8(task: Task, work: Path, effort: Effort) -> Row:
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         per_channel=True,
+        reduce_range=probe(TARGET).int8_weight_max < FULL_WEIGHT_MAX,
     )
     return _measured_file(task, whole)
 
@@ -251,7 +253,8 @@ def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
     model = export_onnx(net, task.preprocessing.resolution, blocks_of(net))
     onnx.save(model, work / "hand-made-fp32.onnx")
     images = task.preprocessing.apply(task.calibration.images)
-    int8 = quantise_blocks(model, list(blocks_of(net)), images)
+    weight_max = probe(TARGET).int8_weight_max
+    int8 = quantise_blocks(model, list(blocks_of(net)), images, weight_max=weight_max)
     onnx.save(int8, work / "hand-made-int8.onnx")
     return {
         **_measured_file(task, work / "hand-made-fp32.onnx"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime as ort
+import pytest
 
 from edgekit.core.target import Target
 from edgekit.devices.probe import (
@@ -57,6 +58,23 @@ def test_fingerprint_is_what_decides_latency_and_nothing_else():
         {"n_threads": 7},
     ):
         assert replace(facts, **change).fingerprint != facts.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("os", "isa", "weight_max"),
+    [
+        ("Linux 6.1 x86_64", ("avx2", "fma"), 64),
+        ("Linux 6.1 x86_64", ("avx2", "avx512bw", "avx512f", "fma"), 64),
+        ("Linux 6.1 x86_64", ("avx2", "avx512_vnni", "avx512f"), 127),
+        ("Linux 6.1 x86_64", ("avx2", "avx_vnni"), 127),
+        ("Linux 6.1 x86_64", (), 64),
+        ("Linux 6.1 aarch64", ("neon",), 127),
+    ],
+)
+def test_weights_keep_to_the_range_whose_sums_are_exact(
+    os: str, isa: tuple[str, ...], weight_max: int
+):
+    assert replace(probe(Target()), os=os, isa=isa).int8_weight_max == weight_max
 
 
 def test_arm_clusters_share_only_what_all_cores_have():

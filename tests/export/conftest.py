@@ -58,6 +58,7 @@ def exported(digits_task: Task) -> Exported:
     fp32 = export_onnx(net, 32, blocks_of(net))
     int8 = int8_blocks(architecture)
     images = digits_task.preprocessing.apply(digits_task.calibration.images)
+    weight_max = probe(Target()).int8_weight_max
     provenance = Provenance(
         space=space.name,
         genes=CANDIDATE.genes,
@@ -74,9 +75,9 @@ def exported(digits_task: Task) -> Exported:
         space,
         net,
         fp32,
-        quantise_blocks(fp32, int8, images),
+        quantise_blocks(fp32, int8, images, weight_max=weight_max),
         int8,
-        take_probe(net, fp32, int8, digits_task),
+        take_probe(net, fp32, int8, digits_task, weight_max=weight_max),
         provenance,
     )
 

@@ -6,9 +6,11 @@ import torch
 from onnx import ModelProto
 
 from edgekit.core.errors import InputError
+from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.networks.lowering import lower
 from edgekit.devices.networks.qdq import tensors_to_calibrate
+from edgekit.devices.probe import probe
 from edgekit.export.onnx_model import nodes_by_block
 from edgekit.export.quantise import calibrate, quantise_blocks
 from edgekit.export.run import logits_of
@@ -68,7 +70,8 @@ def test_a_fully_quantised_network_is_smaller_and_keeps_its_answers(
     exported: Exported, digits_task: Task
 ) -> None:
     images = digits_task.preprocessing.apply(digits_task.calibration.images)
-    whole = quantise_blocks(exported.fp32, list(nodes_by_block(exported.fp32)), images)
+    blocks, weight_max = list(nodes_by_block(exported.fp32)), probe(Target()).int8_weight_max
+    whole = quantise_blocks(exported.fp32, blocks, images, weight_max=weight_max)
     assert whole.ByteSize() < 0.5 * exported.fp32.ByteSize()
     x = digits_task.preprocessing.apply(digits_task.test.images)
     same = logits_of(whole, x).argmax(1) == logits_of(exported.fp32, x).argmax(1)

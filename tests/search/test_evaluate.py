@@ -13,6 +13,7 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.precision import Precision
 from edgekit.core.target import Target
 from edgekit.core.task import Split, Task
+from edgekit.devices.probe import probe
 from edgekit.search.evaluate import Evaluator, evenly, prepare
 from edgekit.search.lowering import candidate_model, int8_blocks
 from edgekit.search.spaces.mbconv import MBConvSpace
@@ -32,9 +33,10 @@ def net(space: MBConvSpace) -> Supernet:
 def test_accuracy_is_what_the_runtime_counts_on_the_model(
     space: MBConvSpace, net: Supernet, small_task: Task
 ) -> None:
+    weight_max = probe(Target()).int8_weight_max
     for candidate in (MIXED, space.largest(), space.smallest(Precision.INT8)):
         int8 = int8_blocks(space.decode(candidate))
-        prepared = prepare(net.extract(candidate), int8, small_task)
+        prepared = prepare(net.extract(candidate), int8, small_task, weight_max)
         accuracy = prepared.accuracy(small_task.validation, small_task.preprocessing, "validation")
         model = prepared.model(space, candidate).SerializeToString()
         session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])

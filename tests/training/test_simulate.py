@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
-from edgekit.core.precision import Precision
+from edgekit.core.precision import FULL_WEIGHT_MAX, REDUCED_WEIGHT_MAX, Precision
+from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.networks import qdq
+from edgekit.devices.probe import probe
 from edgekit.search.lowering import candidate_model, int8_blocks
 from edgekit.search.network import MBConvNet
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace, Stage
@@ -42,15 +44,24 @@ def test_activation_scales_are_those_of_the_exporter(a: float, b: float) -> None
     assert (scale, zero_point) == (float(expected_scale), expected_zero)
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(1e-6, 1.0))
-def test_weight_scales_are_those_of_the_exporter(seed: int, input_scale: float) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.floats(1e-6, 1.0),
+    st.sampled_from((FULL_WEIGHT_MAX, REDUCED_WEIGHT_MAX)),
+)
+def test_weight_scales_are_those_of_the_exporter(
+    seed: int, input_scale: float, weight_max: int
+) -> None:
     rng = np.random.default_rng(seed)
     weight = rng.normal(size=(6, 4, 3, 3)) * 10.0 ** rng.integers(-12, 3, (6, 1, 1, 1))
     weight[0] = 0
     weight, bias = weight.astype(np.float32), rng.normal(size=6).astype(np.float32)
     bias[:2] = 0
-    got = weight_scales(torch.from_numpy(weight), torch.from_numpy(bias), input_scale)
-    assert (got.numpy() == qdq.weight_scales(weight, bias, input_scale)).all()
+    got = weight_scales(
+        torch.from_numpy(weight), torch.from_numpy(bias), input_scale, weight_max=weight_max
+    )
+    expected = qdq.weight_scales(weight, bias, input_scale, weight_max=weight_max)
+    assert (got.numpy() == expected).all()
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +128,8 @@ def _agreement(
     candidate = type(candidate)((*candidate.genes[: SPACE.n_positions], *precisions))
     assert set(int8_blocks(SPACE.decode(candidate))) == set(int8)
     ranges = record_ranges(net, task.calibration, task.preprocessing)
-    model = candidate_model(SPACE, candidate, net.state_dict(), ranges)
+    weight_max = probe(Target()).int8_weight_max
+    model = candidate_model(SPACE, candidate, net.state_dict(), ranges, weight_max=weight_max)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     images = task.test.images[:60]
     x = to_tensor(images, task.preprocessing)
@@ -125,7 +137,7 @@ def _agreement(
     ran = np.concatenate([session.run(None, {name: x[i : i + 1].numpy()})[0] for i in range(60)])
     with torch.no_grad():
         plain = net(x).numpy()
-        with simulated(net, int8, ranges):
+        with simulated(net, int8, ranges, weight_max=weight_max):
             return plain, net(x).numpy(), ran
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgekit.core.errors import InputError
+from edgekit.core.precision import FULL_WEIGHT_MAX
 
 _ABSORBED = ("Relu", "Clip")
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
@@ -57,9 +58,15 @@ def activation_scale(lo: float, hi: float) -> tuple[np.float32, int]:
 
 
 def weight_scales(
-    weight: Array, bias: Array | None = None, input_scale: float | None = None
+    weight: Array,
+    bias: Array | None = None,
+    input_scale: float | None = None,
+    *,
+    weight_max: int = FULL_WEIGHT_MAX,
 ) -> Array:
-    """Scales of an int8 weight, one per output channel on axis 0, symmetric: ``max |w| / 127``.
+    """Scales of an int8 weight, one per output channel on axis 0, symmetric.
+
+    A channel's largest weight becomes ``weight_max``.
 
     A channel whose weights are so near 0 that its bias would leave int32 gets the least scale that
     holds the bias.
@@ -68,11 +75,13 @@ def weight_scales(
         weight: float32, output channels first.
         bias: ``(out,)`` float32, or None.
         input_scale: scale of the activation, needed with a bias.
+        weight_max: largest magnitude of an integer, 1..127.
 
     Returns:
         ``(out,)`` float32, above 0.
     """
-    scales = np.abs(weight.reshape(weight.shape[0], -1)).max(axis=1).astype(np.float64) / 127
+    largest = np.abs(weight.reshape(weight.shape[0], -1)).max(axis=1)
+    scales = largest.astype(np.float64) / weight_max
     if bias is not None and input_scale is not None:
         scales = np.maximum(scales, np.abs(bias) / (_BIAS_LIMIT * float(input_scale)))
     return np.where(scales > 0, np.maximum(scales, np.finfo(np.float32).tiny), 1.0).astype(
@@ -95,7 +104,11 @@ def tensors_to_calibrate(model: ModelProto, nodes: Collection[str]) -> tuple[str
 
 
 def insert_qdq(
-    model: ModelProto, nodes: Collection[str], ranges: Mapping[str, tuple[float, float]]
+    model: ModelProto,
+    nodes: Collection[str],
+    ranges: Mapping[str, tuple[float, float]],
+    *,
+    weight_max: int = FULL_WEIGHT_MAX,
 ) -> ModelProto:
     """Quantise the named nodes.
 
@@ -110,6 +123,8 @@ def insert_qdq(
         model: float32 network; left as it is.
         nodes: names of the nodes to quantise.
         ranges: (min, max) of every tensor that ``tensors_to_calibrate`` names.
+        weight_max: largest magnitude of an int8 weight, 1..127: that of the device
+            (``DeviceFacts.int8_weight_max``) where answers matter; speed does not depend on it.
 
     Returns:
         A new model: uint8 activations, int8 weights per output channel, int32 biases.
@@ -118,7 +133,7 @@ def insert_qdq(
         InputError: an unknown node, or a tensor without a range.
     """
     plan = _Plan(model, nodes)
-    writer = _Writer(plan, ranges)
+    writer = _Writer(plan, ranges, weight_max)
     result = ModelProto()
     result.CopyFrom(model)
     del result.graph.node[:], result.graph.initializer[:]
@@ -220,6 +235,7 @@ class _Writer:
 
     plan: _Plan
     ranges: Mapping[str, tuple[float, float]]
+    weight_max: int
     constants: list[TensorProto] = field(default_factory=list)
 
     def rewritten(self) -> list[NodeProto]:
@@ -286,9 +302,11 @@ class _Writer:
         axis = 0 if node.op_type == "Conv" or _attribute(node, "transB") else 1
         bias = self.plan.constants.get(node.input[2]) if len(node.input) > 2 else None
         input_scale = float(self._scale(node.input[1 - index])[0])
-        scales = weight_scales(np.moveaxis(weight, axis, 0), bias, input_scale)
+        most = self.weight_max
+        channels = np.moveaxis(weight, axis, 0)
+        scales = weight_scales(channels, bias, input_scale, weight_max=most)
         shape = [-1 if dim == axis else 1 for dim in range(weight.ndim)]
-        integers = np.clip(np.rint(weight / scales.reshape(shape)), -127, 127).astype(np.int8)
+        integers = np.clip(np.rint(weight / scales.reshape(shape)), -most, most).astype(np.int8)
         yield self._dequantise(node, copy, index, integers, scales, axis)
         if bias is not None:
             products = (np.float32(input_scale) * scales).astype(np.float32)

@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from edgekit.core.errors import InputError
+from edgekit.core.target import Target
 from edgekit.devices.networks.graph import GraphBuilder
 from edgekit.devices.networks.qdq import (
     activation_scale,
@@ -17,8 +18,10 @@ from edgekit.devices.networks.qdq import (
     tensors_to_calibrate,
     weight_scales,
 )
+from edgekit.devices.probe import probe
 
 Ranges = Mapping[str, tuple[float, float]]
+WEIGHT_MAX = probe(Target()).int8_weight_max
 
 
 def run(model: onnx.ModelProto, x: np.ndarray, names: list[str] | None = None) -> list[np.ndarray]:
@@ -49,7 +52,7 @@ def calibrated(model: onnx.ModelProto, nodes: Collection[str]) -> Ranges:
 
 
 def quantised(model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
-    result = insert_qdq(model, nodes, calibrated(model, nodes))
+    result = insert_qdq(model, nodes, calibrated(model, nodes), weight_max=WEIGHT_MAX)
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -136,10 +139,11 @@ def test_one_conv_gives_what_integer_arithmetic_gives():
     weight = np.random.default_rng(5).uniform(-1, 1, (6, 4, 1, 1)).astype(np.float32)
     bias = np.linspace(-1, 1, 6, dtype=np.float32)
     model = net.build(net.conv(net.input, 6, 1, weight=weight, bias=bias))
-    result = insert_qdq(model, ["conv"], {"input": (-1.0, 4.1), "logits": (-5.1, 5.1)})
+    ranges = {"input": (-1.0, 4.1), "logits": (-5.1, 5.1)}
+    result = insert_qdq(model, ["conv"], ranges, weight_max=WEIGHT_MAX)
     x = np.random.default_rng(6).uniform(-1, 4, (1, 4, 8, 8)).astype(np.float32)
 
-    scales = np.abs(weight).max(axis=(1, 2, 3)) / 127
+    scales = np.abs(weight).max(axis=(1, 2, 3)) / WEIGHT_MAX
     integer_x = np.clip(np.rint(x / np.float32(0.02)) + 50, 0, 255) - 50
     integer_w = np.rint(weight[:, :, 0, 0] / scales[:, None])
     integer_b = np.rint(bias / (0.02 * scales))
