@@ -179,9 +179,9 @@ def run_search(
     folder, target = Path(out), Target(profile.target_text)
     profile.check_current(target)
     settings = RunSettings(
-        data=data,
+        data=_from_anywhere(data),
         data_sha256=str(task.source["sha256"]),
-        profile=profile_folder,
+        profile=_from_anywhere(profile_folder),
         fingerprint=profile.facts.fingerprint,
         target=target.text,
         space=space.recipe,
@@ -467,6 +467,11 @@ def _measure(run: Run, candidate: Candidate) -> Measured:
 
 def _target(target: Target | str) -> Target:
     return target if isinstance(target, Target) else Target(target)
+
+
+def _from_anywhere(text: str) -> str:
+    """A path that a resume finds from any folder; a word that is no path stays as it is."""
+    return str(Path(text).absolute()) if text not in ("", "digits") else text
 
 
 def _check_supernet(folder: Path, space: MBConvSpace, task: Task, seed: int) -> None:

@@ -96,11 +96,11 @@ WRONG = {
     ),
     "search: missing profile": (
         (*SEARCH, "--profile", "{out}", "--out", "{out}"),
-        "a device-profile file is needed",
+        "a file of kind device-profile is needed",
     ),
     "search: a run as profile": (
         (*SEARCH, "--profile", "{run}", "--out", "{out}"),
-        "a device-profile file is needed",
+        "a file of kind device-profile is needed",
     ),
     "search: altered profile": (
         (*SEARCH, "--profile", "{altered_profile}", "--out", "{out}"),
@@ -163,9 +163,9 @@ WRONG = {
     ),
     "verify: missing bundle": (
         ("verify", "{out}", "--data", "{data}"),
-        "a bundle file is needed",
+        "a file of kind bundle is needed",
     ),
-    "verify: a run": (("verify", "{run}", "--data", "{data}"), "a bundle file is needed"),
+    "verify: a run": (("verify", "{run}", "--data", "{data}"), "a file of kind bundle is needed"),
     "verify: missing data": (("verify", "{bundle}", "--data", "{out}"), "is not there"),
     "verify: data of other classes": (
         ("verify", "{bundle}", "--data", "digits"),
@@ -190,7 +190,7 @@ WRONG = {
     "fit: unknown target": ((*FIT, "--out", "{out}", "--target", "local?x=1"), "takes the keys"),
     "fit: missing profile": (
         (*FIT, "--out", "{out}", "--profile", "{out}"),
-        "a device-profile file is needed",
+        "a file of kind device-profile is needed",
     ),
     "fit: missing supernet": (
         (*FIT, "--out", "{out}", "--supernet", "{out}"),

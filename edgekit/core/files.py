@@ -47,17 +47,17 @@ def read_json(path: Path, kind: str, schema_version: int) -> dict[str, object]:
         InputError: missing, too large, not JSON, another kind, or another schema version.
     """
     if not path.is_file():
-        raise InputError(f"a {kind} file is needed, {path} is not there")
+        raise InputError(f"a file of kind {kind} is needed, {path} is not there")
     if path.stat().st_size > MAX_JSON_BYTES:
         raise InputError(
-            f"a {kind} file holds at most {MAX_JSON_BYTES} bytes, {path} has {path.stat().st_size}"
+            f"a file of kind {kind} holds at most {MAX_JSON_BYTES} bytes, {path} has {path.stat().st_size}"
         )
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise InputError(f"a {kind} file must be JSON, {path} is not: {error}") from error
+        raise InputError(f"a file of kind {kind} must be JSON, {path} is not: {error}") from error
     if not isinstance(document, dict) or document.get("kind") != kind:
-        raise InputError(f"expected a {kind} file, {path} is of another kind; check the path")
+        raise InputError(f"a file of kind {kind} is needed, {path} is of another kind; check the path")
     if document.get("schema_version") != schema_version:
         found = document.get("schema_version")
         raise InputError(

@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar or plain lines, with time left and best so far."""
+"""Progress of long work on stderr: a bar or plain lines, with time left and a note."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LINE_EVERY_S = 15.0
 class Update(Protocol):
     """Tells how far the work is; calling it often is cheap."""
 
-    def __call__(self, n_done: int, best_so_far: str = "") -> None:
-        """Say that ``n_done`` steps are done; an empty ``best_so_far`` keeps the last one."""
+    def __call__(self, n_done: int, note: str = "") -> None:
+        """Say that ``n_done`` steps are done; an empty ``note`` keeps the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Progress:
 
     Example:
         >>> with Progress(quiet=True).track(2, "reading images") as update:
-        ...     update(1, best_so_far="87.1 %")
+        ...     update(1, "best so far 87.1 %")
     """
 
     quiet: bool = False
@@ -56,7 +56,8 @@ class Progress:
                 pace.
 
         Yields:
-            A function to call with the steps done and, where there is one, the best so far.
+            A function to call with the steps done and, where there is one, a note: the best so
+            far, or the loss.
         """
         if self.quiet:
             yield _ignore
@@ -69,7 +70,7 @@ class Progress:
             shown.close()
 
 
-def _ignore(n_done: int, best_so_far: str = "") -> None:
+def _ignore(n_done: int, note: str = "") -> None:
     pass
 
 
@@ -96,12 +97,12 @@ class _Shown:
     clock: Callable[[], float]
     started_s: float
     n_done: int = 0
-    best: str = ""
+    note: str = ""
     painted_s: float | None = None
     bar: RichProgress | None = field(default=None, repr=False)
 
-    def update(self, n_done: int, best_so_far: str = "") -> None:
-        self.n_done, self.best = n_done, best_so_far or self.best
+    def update(self, n_done: int, note: str = "") -> None:
+        self.n_done, self.note = n_done, note or self.note
         now_s = self.clock()
         every_s = BAR_EVERY_S if self.stream.isatty() else LINE_EVERY_S
         due_s = (
@@ -125,12 +126,12 @@ class _Shown:
             self.stream.flush()
 
     def _tail(self, now_s: float) -> str:
-        """Time left at the mean pace so far, time gone, and the best so far."""
+        """Time left at the mean pace so far, time gone, and the note."""
         elapsed_s, n_new = now_s - self.started_s, self.n_done - self.n_start
         left_s = elapsed_s / n_new * max(self.n_total - self.n_done, 0) if n_new > 0 else None
         left = "unknown" if left_s is None else format_time_left(left_s)
-        best = f", best so far {self.best}" if self.best else ""
-        return f"{format_time_left(elapsed_s)} gone, {left} left{best}"
+        note = f", {self.note}" if self.note else ""
+        return f"{format_time_left(elapsed_s)} gone, {left} left{note}"
 
     def _paint_bar(self, now_s: float) -> None:
         if self.bar is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgekit.report.blocks import block_table
-from edgekit.report.curves import curve_chart
-from edgekit.report.front import describe_kind, drawn_limit_s, front_chart, lettered
 from edgekit.report.markup import Html, tag
+from edgekit.report.pictures.blocks import block_table
+from edgekit.report.pictures.curves import curve_chart
+from edgekit.report.pictures.front import describe_kind, drawn_limit_s, front_chart, lettered
+from edgekit.report.pictures.svg import legend
 from edgekit.report.quantities import PERCENT, PLAIN, Unit, size_unit, time_unit
 from edgekit.report.sections import (
     Section,
@@ -22,7 +23,6 @@ from edgekit.report.sections import (
     validation_table,
     verdict,
 )
-from edgekit.report.svg import legend
 from edgekit.report.tables import Cell, number, table
 from edgekit.report.values import (
     Attempt,

@@ -16,9 +16,9 @@ from string import Template
 from edgekit.core.files import write_bytes_atomic
 from edgekit.report.fit import fit_sections
 from edgekit.report.markup import escape, joined, tag
+from edgekit.report.pictures.svg import SYMBOLS
 from edgekit.report.profile import profile_sections
 from edgekit.report.sections import Section
-from edgekit.report.svg import SYMBOLS
 from edgekit.report.values import FitReport, ProfileReport, VerifyReport
 from edgekit.report.verify import verify_sections
 

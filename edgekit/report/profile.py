@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edgekit.report.held_out import family_chart, held_out_chart, held_out_table
 from edgekit.report.markup import tag
+from edgekit.report.pictures.held_out import family_chart, held_out_chart, held_out_table
+from edgekit.report.pictures.svg import legend
 from edgekit.report.sections import (
     Section,
     device_section,
@@ -12,7 +13,6 @@ from edgekit.report.sections import (
     section,
     validation_table,
 )
-from edgekit.report.svg import legend
 from edgekit.report.values import ProfileReport
 
 

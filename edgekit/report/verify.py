@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.report.blocks import block_table
+from edgekit.report.pictures.blocks import block_table
 from edgekit.report.sections import (
     Section,
     artifact,

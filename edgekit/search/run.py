@@ -335,4 +335,4 @@ def _best_so_far(measured: Collection[Evaluated], limits: Limits) -> str:
     if not inside:
         return "nothing inside the limits yet"
     best = max(inside, key=lambda e: e.accuracy.top1)
-    return f"{best.accuracy.top1:.1%} at {format_duration(best.latency.p50_s)}"
+    return f"best so far {best.accuracy.top1:.1%} at {format_duration(best.latency.p50_s)}"

@@ -187,7 +187,7 @@ def train(
     keep_freed_memory()
     model.train()
     smooth_loss = float("nan")
-    with progress.track(n_steps, label) as update:
+    with progress.track(n_steps, label, n_start=first) as update:
         for step, x, y in batches:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(recipe, step, n_steps)

@@ -119,10 +119,12 @@ def _profile(work: Path) -> Row:
 
 
 def _largest(space: MBConvSpace) -> Row:
+    """The limits are shares of the fastest of five sessions: a slow phase would loosen them."""
     models = {
         str(p): candidate_model(space, space.largest(p)) for p in (Precision.FP32, Precision.INT8)
     }
-    figures = measure_models(models, TARGET)
+    sessions = [measure_models(models, TARGET) for _ in range(5)]
+    figures = min(sessions, key=lambda session: session["fp32"].p50_s)
     return {
         "latency_p50_s": figures["fp32"].p50_s,
         "int8_latency_p50_s": figures["int8"].p50_s,

@@ -37,7 +37,7 @@ def test_long_work_prints_a_line_after_3_s_then_every_15_s_and_at_the_end() -> N
     with Progress(stream=stream, clock=clock).track(100, "searching") as update:
         for second in range(1, 41):
             clock.now_s += 1
-            update(2 * second, "87.1 %" if second == 20 else "")
+            update(2 * second, "best so far 87.1 %" if second == 20 else "")
     lines = stream.getvalue().splitlines()
     assert lines[0] == "searching: 6/100, 0:03 gone, 0:47 left"
     assert lines[1] == "searching: 36/100, 0:18 gone, 0:32 left"
@@ -73,7 +73,7 @@ def test_a_terminal_gets_a_bar_that_is_closed_also_after_an_error(
     progress = Progress(stream=stream, clock=clock)
     with contextlib.suppress(KeyboardInterrupt), progress.track(10, "[odd] label") as update:
         clock.now_s += 4
-        update(2, "1.9 ms")
+        update(2, "best so far 1.9 ms")
         raise KeyboardInterrupt
     text = stream.getvalue()
     assert "[odd] label" in text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgekit.report.axes import Axis
 from edgekit.report.markup import Html, joined, tag
+from edgekit.report.pictures.axes import Axis
 from edgekit.report.quantities import Unit
 
 WIDTH, HEIGHT = 720, 400

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.report.axes import Axis, fitted
+from edgekit.report.pictures.axes import Axis, fitted
 
 LATENCIES_S = st.lists(st.floats(1e-7, 100.0), min_size=1, max_size=20)
 

@@ -7,10 +7,10 @@ from string import ascii_lowercase
 
 from edgekit.core.limits import Limits
 from edgekit.core.units import format_duration, format_size
-from edgekit.report.axes import fitted
 from edgekit.report.markup import Html, joined, tag
+from edgekit.report.pictures.axes import fitted
+from edgekit.report.pictures.svg import BOTTOM, LEFT, RIGHT, TOP, Frame, mark, picture
 from edgekit.report.quantities import PERCENT, time_unit
-from edgekit.report.svg import BOTTOM, LEFT, RIGHT, TOP, Frame, mark, picture
 from edgekit.report.values import FrontPoint
 
 _FAR_LIMIT = 2.0

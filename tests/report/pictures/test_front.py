@@ -4,7 +4,7 @@ import pytest
 
 from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
-from edgekit.report.front import describe, drawn_limit_s, lettered, measured_front
+from edgekit.report.pictures.front import describe, drawn_limit_s, lettered, measured_front
 from edgekit.report.values import FrontPoint
 
 

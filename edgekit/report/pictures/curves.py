@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgekit.report.axes import fitted
 from edgekit.report.markup import Html, joined, tag
+from edgekit.report.pictures.axes import fitted
+from edgekit.report.pictures.svg import BOTTOM, LEFT, RIGHT, TOP, Frame, picture
 from edgekit.report.quantities import PERCENT, PLAIN
-from edgekit.report.svg import BOTTOM, LEFT, RIGHT, TOP, Frame, picture
 from edgekit.report.values import CurvePoint
 
 

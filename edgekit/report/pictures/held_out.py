@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekit.core.units import format_duration
-from edgekit.report.axes import Axis, fitted
 from edgekit.report.markup import Html, joined, tag
+from edgekit.report.pictures.axes import Axis, fitted
+from edgekit.report.pictures.svg import BOTTOM, LEFT, RIGHT, TOP, Frame, mark, picture
 from edgekit.report.quantities import PERCENT, time_unit
-from edgekit.report.svg import BOTTOM, LEFT, RIGHT, TOP, Frame, mark, picture
 from edgekit.report.tables import Cell, number, table
 from edgekit.report.values import HeldOut
 
