@@ -50,14 +50,17 @@ def read_json(path: Path, kind: str, schema_version: int) -> dict[str, object]:
         raise InputError(f"a file of kind {kind} is needed, {path} is not there")
     if path.stat().st_size > MAX_JSON_BYTES:
         raise InputError(
-            f"a file of kind {kind} holds at most {MAX_JSON_BYTES} bytes, {path} has {path.stat().st_size}"
+            f"a file of kind {kind} holds at most {MAX_JSON_BYTES} bytes, "
+            f"{path} has {path.stat().st_size}; check the path"
         )
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise InputError(f"a file of kind {kind} must be JSON, {path} is not: {error}") from error
     if not isinstance(document, dict) or document.get("kind") != kind:
-        raise InputError(f"a file of kind {kind} is needed, {path} is of another kind; check the path")
+        raise InputError(
+            f"a file of kind {kind} is needed, {path} is of another kind; check the path"
+        )
     if document.get("schema_version") != schema_version:
         found = document.get("schema_version")
         raise InputError(
