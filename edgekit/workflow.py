@@ -46,7 +46,7 @@ from edgekit.search.run import (
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
 from edgekit.search.strategies import strategy_named
 from edgekit.search.supernet_training import WEIGHTS
-from edgekit.training.loop import TrainRecipe
+from edgekit.training.loop import FILTER_RATE, LEARNING_RATE, TrainRecipe
 from edgekit.training.simulate import blocks_of
 
 REPORT = "report.html"
@@ -74,18 +74,26 @@ class Effort:
     n_table_networks: int
     narrow: bool
 
-    def recipe(self, task: Task, n_images: int, seed: int, learning_rate: float) -> TrainRecipe:
-        """A training of ``n_images`` images of a task, in whole epochs."""
+    def recipe(self, task: Task, n_images: int, seed: int, rate: float) -> TrainRecipe:
+        """A training of ``n_images`` images of a task, in whole epochs.
+
+        Args:
+            task: the data.
+            n_images: counting repeats, above 0.
+            seed: of order, augmentation and sampled sub-networks.
+            rate: peak learning rates as a share of those of a training from scratch, above 0.
+        """
         return TrainRecipe(
             n_epochs=max(1, round(n_images / len(task.train))),
             batch_size=self.batch_size,
-            learning_rate=learning_rate * self.batch_size / 128,
+            learning_rate=rate * LEARNING_RATE * self.batch_size / 128,
+            filter_rate=rate * FILTER_RATE,
             mirror=task.source["kind"] != "embedded",
             seed=seed,
         )
 
 
-FULL = Effort(405_000, 135_000, 64, 32, 8, 48, narrow=False)
+FULL = Effort(405_000, 180_000, 64, 32, 8, 48, narrow=False)
 QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
 
 
@@ -185,7 +193,7 @@ def run_search(
         fingerprint=profile.facts.fingerprint,
         target=target.text,
         space=space.recipe,
-        training=effort.recipe(task, effort.supernet_images, seed, 0.2),
+        training=effort.recipe(task, effort.supernet_images, seed, 1.0),
         strategy=strategy,
         limits=limits or Limits(),
         n_evaluations=effort.n_evaluations,
@@ -278,7 +286,7 @@ def export_bundle(
     check_place(Path(out).absolute())
     seed = run.settings.seed
     n_images = effort.finetune_images
-    recipe = effort.recipe(task, n_images, seed + 2, 0.1) if n_images else None
+    recipe = effort.recipe(task, n_images, seed + 2, 0.5) if n_images else None
     net = finetuned(run, candidate, task, recipe, progress=progress)
     weight_max = probe(Target(run.settings.target)).int8_weight_max
     architecture = run.space.decode(candidate)

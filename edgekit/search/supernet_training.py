@@ -62,6 +62,7 @@ def train_supernet(
         recipe,
         n_epochs=recipe.n_epochs - alone.n_epochs,
         learning_rate=recipe.learning_rate / 2,
+        filter_rate=recipe.filter_rate / 2,
         seed=recipe.seed + 1,
     )
     for name, phase, n_random in (("largest", alone, 0), ("sandwich", together, 1)):

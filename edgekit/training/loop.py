@@ -1,4 +1,4 @@
-"""The training loop: SGD, cosine decay, averaged weights, and a resume that changes nothing."""
+"""The training loop: cosine decay, averaged weights, and a resume that changes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from edgekit.core.task import Task
 from edgekit.training.augment import steps_per_epoch, training_batches
 from edgekit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgekit.training.memory import keep_freed_memory
+from edgekit.training.optimizer import Muon, make_optimizer
 
+LEARNING_RATE, FILTER_RATE = 0.2, 0.03
 Objective = Callable[[torch.Tensor, torch.Tensor, np.random.Generator], float]
 """Accumulates the gradients of one batch and returns the loss: ``objective(x, y, rng)``."""
 
@@ -32,9 +34,10 @@ class TrainRecipe:
         n_epochs: passes over the training split, above 0; fractions allowed.
         batch_size: images a step, above 0.
         learning_rate: peak of the schedule (linear warm-up over 5 % of the steps, then cosine to
-            zero).
-        weight_decay: on weights of more than one dimension only (no decay on batch norm and
-            biases), 0 or more.
+            zero) of what SGD trains.
+        filter_rate: the same of filters over several channels, which Muon trains; see
+            ``edgekit.training.optimizer``.
+        weight_decay: on depthwise filters and matrices only, 0 or more.
         label_smoothing: 0..1.
         ema_decay: decay of the averaged weights per step, 0..1.
         mirror: whether a mirrored image keeps its class (false for digits and letters).
@@ -50,7 +53,8 @@ class TrainRecipe:
 
     n_epochs: float
     batch_size: int = 128
-    learning_rate: float = 0.2
+    learning_rate: float = LEARNING_RATE
+    filter_rate: float = FILTER_RATE
     weight_decay: float = 4e-5
     label_smoothing: float = 0.05
     ema_decay: float = 0.998
@@ -60,7 +64,13 @@ class TrainRecipe:
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("n_epochs", "batch_size", "learning_rate", "checkpoint_every"):
+        for name in (
+            "n_epochs",
+            "batch_size",
+            "learning_rate",
+            "filter_rate",
+            "checkpoint_every",
+        ):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be above zero, got {getattr(self, name)}")
         for name in ("label_smoothing", "ema_decay", "small_share"):
@@ -81,32 +91,20 @@ class TrainRecipe:
         return max(1, round(self.n_epochs * steps_per_epoch(n_images, self.batch_size)))
 
 
-def learning_rate_at(recipe: TrainRecipe, step: int, n_steps: int) -> float:
-    """Learning rate of a step: linear warm-up, then cosine to zero.
+def schedule_at(step: int, n_steps: int) -> float:
+    """Share of the peak learning rates in a step: linear warm-up, then cosine to zero.
 
     Loshchilov & Hutter 2017 (arXiv 1608.03983, equation 5), without restarts.
 
     Args:
-        recipe: the peak.
         step: from 0.
         n_steps: steps of the whole training.
     """
     n_warmup = max(1, n_steps // 20)
     if step < n_warmup:
-        return recipe.learning_rate * (step + 1) / n_warmup
+        return (step + 1) / n_warmup
     done = (step - n_warmup) / max(1, n_steps - n_warmup)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.SGD:
-    """SGD, Nesterov momentum 0.9; weight decay on matrices and filters only."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def three_quarters(x: torch.Tensor) -> torch.Tensor:
@@ -173,7 +171,11 @@ def train(
             longer finite.
     """
     n_steps = recipe.n_steps(len(task.train.labels))
-    optimizer, average = make_optimizer(model, recipe), Averaged(model, recipe.ema_decay)
+    optimizer = make_optimizer(
+        model, recipe.learning_rate, recipe.filter_rate, recipe.weight_decay
+    )
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    average = Averaged(model, recipe.ema_decay)
     first = _restore(checkpoint, model, optimizer, average, recipe)
     batches = training_batches(
         task.train,
@@ -189,8 +191,8 @@ def train(
     smooth_loss = float("nan")
     with progress.track(n_steps, label, n_start=first) as update:
         for step, x, y in batches:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(recipe, step, n_steps)
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * schedule_at(step, n_steps)
             if step < recipe.small_share * n_steps:
                 x = three_quarters(x)
             optimizer.zero_grad(set_to_none=True)
@@ -217,7 +219,7 @@ def _check_finite(loss: float, step: int) -> None:
 def _store(
     path: Path,
     model: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimizer: Muon,
     average: Averaged,
     recipe: TrainRecipe,
     step: int,
@@ -234,7 +236,7 @@ def _store(
 def _restore(
     path: Path | None,
     model: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimizer: Muon,
     average: Averaged,
     recipe: TrainRecipe,
 ) -> int:

@@ -199,7 +199,7 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 def _largest_int8(task: Task, work: Path, effort: Effort) -> Row:
     """The largest sub-network, fine-tuned alike, every node quantised by ``quantize_static``."""
     run = resume_search(work / f"simq-{SHARES[0]}" / "run", task)
-    recipe = effort.recipe(task, effort.finetune_images, 2, 0.1)
+    recipe = effort.recipe(task, effort.finetune_images, 2, 0.5)
     net = finetuned(run, run.space.largest(), task, recipe, progress=Progress())
     model = export_onnx(net, task.preprocessing.resolution, blocks_of(net))
     plain, ready, whole = (work / f"largest-{n}.onnx" for n in ("fp32", "ready", "int8"))

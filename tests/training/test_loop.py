@@ -20,8 +20,7 @@ from edgekit.training.checkpoint import load_checkpoint
 from edgekit.training.loop import (
     Averaged,
     TrainRecipe,
-    learning_rate_at,
-    make_optimizer,
+    schedule_at,
     three_quarters,
     train,
 )
@@ -121,20 +120,13 @@ def test_the_first_share_of_the_steps_sees_small_images(
     assert sides == [24] * 3 + [32] * 9
 
 
-def test_learning_rate_rises_then_falls_along_a_cosine() -> None:
-    rates = [learning_rate_at(RECIPE, step, 200) for step in range(200)]
-    assert rates[:10] == pytest.approx([0.01 * (step + 1) for step in range(10)])
-    assert rates[10] == RECIPE.learning_rate
-    assert rates[105] == pytest.approx(0.05)
-    assert rates[199] == pytest.approx(0.05 * (1 + math.cos(math.pi * 189 / 190)))
-    assert learning_rate_at(RECIPE, 0, 1) == RECIPE.learning_rate
-
-
-def test_only_weights_decay(make_net: Callable[[], nn.Module]) -> None:
-    decayed, plain = make_optimizer(make_net(), RECIPE).param_groups
-    assert {p.ndim for p in decayed["params"]} == {2, 4}
-    assert {p.ndim for p in plain["params"]} == {1}
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (RECIPE.weight_decay, 0.0)
+def test_rates_rise_then_fall_along_a_cosine() -> None:
+    shares = [schedule_at(step, 200) for step in range(200)]
+    assert shares[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert shares[10] == 1
+    assert shares[105] == pytest.approx(0.5)
+    assert shares[199] == pytest.approx(0.5 * (1 + math.cos(math.pi * 189 / 190)))
+    assert schedule_at(0, 1) == 1
 
 
 def test_the_average_follows_its_formula() -> None:
@@ -165,6 +157,7 @@ def test_three_quarters_keeps_means_and_memory_format() -> None:
         {"n_epochs": 0},
         {"batch_size": 0},
         {"learning_rate": math.nan},
+        {"filter_rate": 0.0},
         {"label_smoothing": 1.5},
         {"ema_decay": -0.1},
         {"small_share": math.nan},

@@ -10,8 +10,9 @@ cross-validation for the accuracy, NSGA-II inside. Where we differ: the latency 
 candidate come from the cost table instead of a learnt predictor; limits are constraints of the
 inner search; half of a population is the most accurate predicted inside the limits, half is spread
 over the latency range; candidates measured before make room for the next (the released code
-measures some twice); the first population is drawn inside the limits; each inner search has a seed
-of its own.
+measures some twice); the first population is drawn inside the limits, and up to half of it are uniform
+networks (one operation and one precision everywhere, so also the largest in int8), which random
+genes almost never are; each inner search has a seed of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from edgekit.core.candidate import Candidate
 from edgekit.search.contexts import Genes
 from edgekit.search.problem import Evaluated, SearchProblem, fresh
+from edgekit.search.spaces.mbconv import PRECISIONS, SKIP
 from edgekit.search.strategies.nsga2 import evolve
 
 _N_FOLDS = 5
@@ -52,7 +54,8 @@ class SimQStrategy:
         if n <= 0:
             return []
         if len(history) < _N_FOLDS:
-            return fresh(_inside_limits(problem), history, n)
+            first = _uniform_inside_limits(problem)[: problem.population // 2]
+            return fresh(np.concatenate([first, _inside_limits(problem)]), history, n)
         return fresh(self._evolved(problem, history), history, n)
 
     def _evolved(self, problem: SearchProblem, history: Sequence[Evaluated]) -> Genes:
@@ -73,7 +76,9 @@ class SimQStrategy:
 
         genes, objectives, violation = evolve(
             score,
-            _inside_limits(problem)[: self.inner_population],
+            np.concatenate([_uniform_inside_limits(problem), _inside_limits(problem)])[
+                : self.inner_population
+            ],
             space.n_choices,
             n_generations=self.n_generations,
             rng=problem.rng(len(history)),
@@ -86,6 +91,16 @@ class SimQStrategy:
         best = np.argsort(error, kind="stable")
         spread = _spread(objectives[inside], problem.population)
         return np.concatenate([found[np.stack([best, spread], axis=1).ravel()], outside])
+
+
+def _uniform_inside_limits(problem: SearchProblem) -> Genes:
+    """One operation and one precision everywhere, inside the limits, slowest first."""
+    space = problem.space
+    uniform = [space.uniform(op, p) for p in PRECISIONS for op in range(SKIP + 1)]
+    genes = np.unique([candidate.genes for candidate in uniform], axis=0)
+    genes = genes[(problem.margins(genes) <= 0).all(axis=1)]
+    slowest = np.argsort(-problem.table.latencies_s(space, genes), kind="stable")
+    return np.asarray(genes[slowest])
 
 
 def _inside_limits(problem: SearchProblem) -> Genes:
