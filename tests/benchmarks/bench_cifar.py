@@ -52,7 +52,7 @@ from edgekit.search.lowering import candidate_model
 from edgekit.search.network import MBConvNet
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace, Stage
 from edgekit.training.batchnorm import reestimate
-from edgekit.training.loop import TrainRecipe, train
+from edgekit.training.loop import train
 from edgekit.training.losses import cross_entropy
 from edgekit.training.simulate import blocks_of
 from edgekit.workflow import FULL, Effort, fit, profile_target, resume_search
@@ -233,14 +233,14 @@ def _measured_file(task: Task, path: Path) -> Row:
 
 
 def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
-    """MobileNetV2-like (kernel 3, expansion 6) of the given latency in fp32, trained alone."""
+    """MobileNetV2-like (kernel 3, expansion 6) of the given latency in fp32, trained alone by the same loop."""
     space = _hand_made_space(task, latency_s)
     candidate = space.uniform(1, Precision.FP32)
     torch.manual_seed(0)
     torch.set_num_threads(os.cpu_count() or 1)
     net = MBConvNet(space, space.decode(candidate))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = TrainRecipe(n_epochs=HAND_MADE_EPOCHS, seed=0)
+    recipe = replace(FULL.recipe(task, len(task.train), 0, 1.0), n_epochs=HAND_MADE_EPOCHS)
 
     def objective(x: torch.Tensor, y: torch.Tensor, _: np.random.Generator) -> float:
         loss = cross_entropy(net(x), y, recipe.label_smoothing)

@@ -10,9 +10,9 @@ cross-validation for the accuracy, NSGA-II inside. Where we differ: the latency 
 candidate come from the cost table instead of a learnt predictor; limits are constraints of the
 inner search; half of a population is the most accurate predicted inside the limits, half is spread
 over the latency range; candidates measured before make room for the next (the released code
-measures some twice); the first population is drawn inside the limits, and up to half of it are uniform
-networks (one operation and one precision everywhere, so also the largest in int8), which random
-genes almost never are; each inner search has a seed of its own.
+measures some twice); the first population is drawn inside the limits, and up to half of it are
+uniform networks (one operation and one precision everywhere, so also the largest in int8), which
+random genes almost never are; each inner search has a seed of its own.
 """
 
 from __future__ import annotations
