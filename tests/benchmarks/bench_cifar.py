@@ -233,7 +233,7 @@ def _measured_file(task: Task, path: Path) -> Row:
 
 
 def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
-    """MobileNetV2-like (kernel 3, expansion 6) of the given latency in fp32, trained alone by the same loop."""
+    """MobileNetV2-like, of the given latency in fp32, trained alone by the same loop."""
     space = _hand_made_space(task, latency_s)
     candidate = space.uniform(1, Precision.FP32)
     torch.manual_seed(0)
