@@ -51,7 +51,7 @@ def isolated_times_s(models: Sequence[ModelProto], target: Target) -> NDArray[np
 def _singles(model: ModelProto, target: Target) -> Iterator[tuple[Kernel, ModelProto]]:
     """Every executed kernel, and the model of it alone."""
     profiled = ProfiledModel(model, target.n_threads)
-    optimised = onnx.load(profiled._saved)
+    optimised = profiled.optimised()
     profiled.run()
     placed = profiled.close().placed
     constants = {tensor.name: tensor for tensor in optimised.graph.initializer}

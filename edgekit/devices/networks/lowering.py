@@ -95,6 +95,10 @@ class ProfiledModel:
         """Run the network once on random input."""
         self._session.run(None, self._feed)
 
+    def optimised(self) -> ModelProto:
+        """The model as the runtime optimised it, until the session is closed."""
+        return onnx.load(self._saved)
+
     def close(self) -> KernelTimes:
         """End the session.
 
@@ -106,7 +110,7 @@ class ProfiledModel:
         """
         with self._folder:
             runs = _read_profile(Path(self._session.end_profiling()))
-            optimised = onnx.load(self._saved)
+            optimised = self.optimised()
             del self._session
         nodes = list(optimised.graph.node)
         runs = _joined(nodes, runs)
