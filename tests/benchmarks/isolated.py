@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
