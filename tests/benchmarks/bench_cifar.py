@@ -18,6 +18,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from edgekit.core.errors import Infeasible
+from edgekit.core.errors import Infeasible, TooNoisy
 from edgekit.core.figures import Measured
 from edgekit.core.limits import Limits
 from edgekit.core.precision import FULL_WEIGHT_MAX, Precision
@@ -61,6 +62,7 @@ SHARES = (0.36, 0.6, 0.95)
 MAX_SIZE = "1.2MB"
 TARGET = Target("local?threads=2")
 HAND_MADE_EPOCHS = 14
+N_SESSIONS, MAX_SESSIONS = 5, 40
 Row = dict[str, Any]
 
 
@@ -123,7 +125,16 @@ def _largest(space: MBConvSpace) -> Row:
     models = {
         str(p): candidate_model(space, space.largest(p)) for p in (Precision.FP32, Precision.INT8)
     }
-    sessions = [measure_models(models, TARGET) for _ in range(5)]
+    sessions: list[dict[str, Measured]] = []
+    for _ in range(MAX_SESSIONS):
+        with suppress(TooNoisy):
+            sessions.append(measure_models(models, TARGET))
+        if len(sessions) == N_SESSIONS:
+            break
+    else:
+        raise TooNoisy(
+            f"{N_SESSIONS} of {MAX_SESSIONS} sessions must be sound, {len(sessions)} were"
+        )
     figures = min(sessions, key=lambda session: session["fp32"].p50_s)
     return {
         "latency_p50_s": figures["fp32"].p50_s,
