@@ -146,7 +146,10 @@ WRONG = {
     "resume: a bundle": (("resume", "{bundle}"), "a run folder is needed"),
     "resume: another file of that name": (("resume", "{foreign}"), "of another kind"),
     "resume: a broken database": (("resume", "{broken_run}"), "run.db"),
-    "resume: the profile is gone": (("resume", "{lost_profile}"), "a device-profile file"),
+    "resume: the profile is gone": (
+        ("resume", "{lost_profile}"),
+        "a file of kind device-profile is needed",
+    ),
     "resume: the data is gone": (("resume", "{lost_data}"), "is none of them"),
     "export: missing run": (("export", "{out}", "--out", "{out}"), "a run folder is needed"),
     "export: no candidate": (

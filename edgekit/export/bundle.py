@@ -56,9 +56,9 @@ class Bundle:
         labels: class names in the order of the outputs.
 
     Example:
-        >>> Bundle.open(Path("nowhere"))
+        >>> Bundle.open(Path("nowhere"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        edgekit.core.errors.InputError: a bundle file is needed, nowhere/manifest.json is not there
+        edgekit.core.errors.InputError: a file of kind bundle is needed, nowhere/manifest.json ...
     """
 
     folder: Path

@@ -9,7 +9,7 @@ their own: profiling slows small kernels in another way than the machine's phase
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -111,7 +111,8 @@ def take_samples(
         sessions bear the network's name with ``/profiled``.
 
     Raises:
-        TooNoisy: the halves of the labels differ by more than ``max_noise`` in the median.
+        TooNoisy: the halves of the labels differ by more than ``max_noise`` in the median, or a
+            network has fewer than two blocks beside a steady machine.
         InputError: a network that ONNX Runtime does not load, or too little memory.
     """
     _touch_memory(len(sources) * _BYTES_PER_NETWORK)
@@ -220,6 +221,7 @@ def _samples(
     sources: Sequence[Source], times: Mapping[str, KernelTimes], blocks: Sequence[RawBlock]
 ) -> list[NetworkSample]:
     plain = [block for block in _plain(blocks) if not block.marked]
+    _refuse_if_missing(sources, plain)
     labels_s = fit_labels_s(plain)
     halves = [fit_labels_s(half) for half in _halves(plain)]
     kernel_times_s = _kernel_times_s(times, blocks)
@@ -235,6 +237,18 @@ def _samples(
         )
         for source in sources
     ]
+
+
+def _refuse_if_missing(sources: Sequence[Source], blocks: Sequence[RawBlock]) -> None:
+    """A label needs a block for each of its halves."""
+    n_kept = Counter(block.model for block in blocks)
+    lacking = [source.name for source in sources if n_kept[source.name] < 2]
+    if lacking:
+        raise TooNoisy(
+            "every network needs 2 blocks beside a steady reference kernel, "
+            f"{len(lacking)} of {len(sources)} had fewer, among them {lacking[0]}; "
+            "stop other work on this machine and profile again"
+        )
 
 
 def _halves(blocks: Sequence[RawBlock]) -> tuple[list[RawBlock], list[RawBlock]]:
@@ -253,8 +267,7 @@ def _kernel_times_s(
     """Mean of the fastest 30 % of a kernel's runs, divided by the machine's state in the block.
 
     That state comes from the summed kernel times of the profiled runs, not from how long these
-    runs
-    took: what profiling does between two kernels slows down in phases of its own.
+    runs took: what profiling does between two kernels slows down in phases of its own.
     """
     names, runs, started_s = [], [], []
     n_done = dict.fromkeys(times, _N_WARM_RUNS)

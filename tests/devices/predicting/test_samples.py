@@ -10,8 +10,10 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.devices.networks.families import FAMILIES
 from edgekit.devices.networks.lowering import lower
+from edgekit.devices.predicting import samples as samples_module
 from edgekit.devices.predicting.samples import Source, noise_of, take_samples
 from tests.devices.timed import random_samples
+from tests.line import patient
 
 SETTINGS = {"n_passes": 4, "block_s": 0.01, "n_profiled_runs": 3, "seed": 0}
 
@@ -28,7 +30,7 @@ def _taken(max_noise: float):
 
 @pytest.fixture(scope="module")
 def taken():
-    return _taken(max_noise=100.0)
+    return patient(lambda: _taken(max_noise=100.0))
 
 
 def test_samples_hold_every_kernel_and_a_label(taken):
@@ -62,3 +64,12 @@ def test_noise_is_the_disagreement_of_the_halves():
 def test_labels_that_do_not_repeat_are_refused():
     with pytest.raises(TooNoisy, match="profile again"):
         _taken(max_noise=-1.0)
+
+
+def test_a_network_that_never_met_a_steady_machine_is_named(monkeypatch):
+    def marked(blocks):
+        return [dataclasses.replace(b, marked=b.model == "resnet201.0") for b in blocks]
+
+    monkeypatch.setattr(samples_module, "mark_blocks", marked)
+    with pytest.raises(TooNoisy, match=r"1 of 2 had fewer, among them resnet201\.0"):
+        _taken(max_noise=100.0)
