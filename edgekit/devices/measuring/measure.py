@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -39,6 +41,7 @@ from edgekit.devices.measuring.telemetry import CpuTimes, load_1min, pressure_av
 WINDOW = 3
 MIN_SESSION_S = 2.0
 N_RETRIES = 3
+PATIENCE_S = 20.0
 MIN_BLOCKS = 5
 
 
@@ -62,16 +65,18 @@ def measure_models(
     block_s: float = 0.03,
     seed: int = 0,
     max_relative_interval: float = 0.10,
+    patience_s: float = PATIENCE_S,
     progress: Progress | None = None,
     raw: list[RawBlock] | None = None,
 ) -> dict[str, Measured]:
     """Time models side by side in one session.
 
-    All sessions are resident and warm; blocks of at least ``block_s`` come in shuffled passes with
-    the reference kernels between them. Blocks beside a slow reference are marked and taken again,
-    as are further blocks of a model whose interval is still too wide, in at most three rounds.
-    Figures come from the blocks that are not marked. One process should measure with one thread
-    count only.
+    All sessions are resident and warm; blocks of at least ``block_s`` come in shuffled passes
+    with the reference kernels between them. Blocks beside a slow reference are marked and
+    taken again, as are further blocks of a model whose interval is still too wide: in at least
+    three rounds, and in more until ``patience_s`` or twice the length of the first round is
+    over. Figures come from the blocks that are not marked. One process should measure with one
+    thread count only.
 
     Args:
         models: what to time, by name; not empty. All are held in memory at once.
@@ -81,6 +86,8 @@ def measure_models(
         seed: of inputs, order and resampling.
         max_relative_interval: widest half-width of the 95 % interval of p50 that is accepted,
             relative to p50.
+        patience_s: how long to take blocks again before giving up, in seconds; a slow phase of a
+            shared machine lasts a few.
         progress: called with (blocks done, blocks in all); the total grows when blocks are taken
             again.
         raw: if given, every block is appended to it, marked ones too, even if TooNoisy follows.
@@ -99,7 +106,9 @@ def measure_models(
     before = CpuTimes.now()
     n_warmup = {item.name: warm_up(item) for item in items}
     n_blocks = max(n_passes, math.ceil(MIN_SESSION_S / (len(items) * block_s)))
-    blocks = _take_blocks(items, reference, n_blocks, seed, max_relative_interval, progress)
+    blocks = _take_blocks(
+        items, reference, n_blocks, seed, max_relative_interval, patience_s, progress
+    )
     if raw is not None:
         raw.extend(blocks)
     steal = CpuTimes.now().steal_share_since(before)
@@ -112,13 +121,19 @@ def _take_blocks(
     n_blocks: int,
     seed: int,
     max_relative_interval: float,
+    patience_s: float,
     progress: Progress | None,
 ) -> list[RawBlock]:
-    """All blocks of a session, marked, after at most three rounds of taking some again."""
+    """All blocks of a session, marked, after the rounds of taking some again."""
+    started = time.perf_counter()
     blocks = mark_blocks(
         interleave(items, reference, n_passes=n_blocks, seed=seed, progress=progress)
     )
-    for retry in range(1, N_RETRIES + 1):
+    now = time.perf_counter()
+    deadline = now + max(patience_s, 2 * (now - started))
+    for retry in itertools.count(1):
+        if retry > N_RETRIES and time.perf_counter() > deadline:
+            break
         missing = {
             item: _n_missing(_of(item.name, blocks), n_blocks, max_relative_interval, seed)
             for item in items

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import onnx
 import pytest
@@ -80,8 +81,30 @@ def test_blocks_carry_times_in_order_and_the_reference_beside_them(session):
 def test_an_impossible_interval_is_refused_with_the_reason():
     with pytest.raises(TooNoisy, match=r"only: p50 must be known.*steal.*load.*stop other work"):
         measure_models(
-            {"only": _network(1)}, LOCAL, n_passes=5, block_s=0.05, max_relative_interval=1e-9
+            {"only": _network(1)},
+            LOCAL,
+            n_passes=5,
+            block_s=0.05,
+            max_relative_interval=1e-9,
+            patience_s=0.0,
         )
+
+
+def test_it_goes_on_as_long_as_it_was_given_patience():
+    started = time.perf_counter()
+    raw: list[RawBlock] = []
+    with pytest.raises(TooNoisy):
+        measure_models(
+            {"only": _network(1)},
+            LOCAL,
+            n_passes=5,
+            block_s=0.05,
+            max_relative_interval=1e-9,
+            patience_s=6.0,
+            raw=raw,
+        )
+    assert 6.0 < time.perf_counter() - started < 30.0
+    assert len(raw) > 5 * 4
 
 
 def test_nothing_to_measure_and_broken_models_are_refused():
