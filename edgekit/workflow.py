@@ -191,6 +191,7 @@ def run_search(
         data_sha256=str(task.source["sha256"]),
         profile=_from_anywhere(profile_folder),
         fingerprint=profile.facts.fingerprint,
+        reference_fast_s=profile.reference_fast_s,
         target=target.text,
         space=space.recipe,
         training=effort.recipe(task, effort.supernet_images, seed, 1.0),
@@ -309,6 +310,7 @@ def export_bundle(
             limits=limits,
             target=run.settings.target,
             device_fingerprint=run.settings.fingerprint,
+            reference_fast_s=run.settings.reference_fast_s,
             task=TaskRecord.of(task),
             seeds={"search": seed, "fine-tuning": seed + 2},
         ),
@@ -470,7 +472,12 @@ def _fit_candidates(
 
 def _measure(run: Run, candidate: Candidate) -> Measured:
     model = candidate_model(run.space, candidate)
-    return measure_models({candidate.text: model}, Target(run.settings.target))[candidate.text]
+    figures = measure_models(
+        {candidate.text: model},
+        Target(run.settings.target),
+        known_fast_s=run.settings.reference_fast_s,
+    )
+    return figures[candidate.text]
 
 
 def _target(target: Target | str) -> Target:

@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.core.errors import InputError
 from edgekit.core.files import first_problem, read_json, write_bytes_atomic, write_json
 from edgekit.core.progress import Progress
 from edgekit.core.provenance import git_revision, versions
 from edgekit.core.target import Target
-from edgekit.devices.measuring.estimators import slowdown
+from edgekit.devices.measuring.estimators import fast_state_s, slowdown
 from edgekit.devices.measuring.interleave import N_DISCARDED, RawBlock
 from edgekit.devices.measuring.telemetry import CpuTimes, load_1min
 from edgekit.devices.predicting.fitting import fit_predictor
@@ -35,7 +36,7 @@ from edgekit.devices.predicting.validation import Validation, validate
 from edgekit.devices.probe import DeviceFacts, probe
 
 KIND = "device-profile"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PROFILE_FILE = "profile.json"
 MEASUREMENTS_FILE = "measurements.parquet"
 MAX_NOISE = 0.10
@@ -88,6 +89,8 @@ class DeviceProfile:
     Attributes:
         target_text: the target it was made for, for example ``"local?threads=2"``.
         facts: what was found there.
+        reference_fast_s: (n_kernels,) reference kernels in its fast state, in seconds; later
+            sessions are judged by it.
         predictor: latency from kernels.
         validation: its error on networks of families that were not in the fit.
         provenance: how it was made.
@@ -95,6 +98,7 @@ class DeviceProfile:
 
     target_text: str
     facts: DeviceFacts
+    reference_fast_s: tuple[float, ...]
     predictor: KernelPredictor
     validation: Validation
     provenance: Provenance
@@ -106,6 +110,7 @@ class DeviceProfile:
             "target": self.target_text,
             "fingerprint": self.facts.fingerprint,
             "facts": asdict(self.facts),
+            "reference_fast_s": list(self.reference_fast_s),
             "provenance": asdict(self.provenance),
             "validation": asdict(self.validation),
             "predictor": self.predictor.to_json(),
@@ -135,7 +140,14 @@ class DeviceProfile:
                 "profile again into another folder"
             )
         predictor = KernelPredictor.from_json(parsed.predictor)
-        return cls(parsed.target, parsed.facts, predictor, parsed.validation, parsed.provenance)
+        return cls(
+            parsed.target,
+            parsed.facts,
+            parsed.reference_fast_s,
+            predictor,
+            parsed.validation,
+            parsed.provenance,
+        )
 
     def check_current(self, target: Target) -> None:
         """Refuse a profile of another machine, runtime, provider or thread count.
@@ -166,6 +178,7 @@ class _Document(BaseModel):
     target: str
     fingerprint: str
     facts: DeviceFacts
+    reference_fast_s: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
     provenance: Provenance
     validation: Validation
     predictor: dict[str, object]
@@ -213,7 +226,8 @@ def profile_device(
     )
     fitted, held_out = _parted(samples, plan.networks)
     predictor = fit_predictor(fitted, seed=seed)
-    slow = slowdown(np.array([block.reference_s for block in blocks]))
+    reference_s = np.array([block.reference_s for block in blocks])
+    slow = slowdown(reference_s)
     provenance = Provenance(
         plan=kind,
         seed=seed,
@@ -232,7 +246,12 @@ def profile_device(
         versions=tuple(versions().items()),
     )
     profile = DeviceProfile(
-        target.text, facts, predictor, validate(predictor, held_out), provenance
+        target.text,
+        facts,
+        tuple(fast_state_s(reference_s).tolist()),
+        predictor,
+        validate(predictor, held_out),
+        provenance,
     )
     write_measurements(folder / MEASUREMENTS_FILE, blocks)
     profile.save(folder)

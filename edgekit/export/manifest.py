@@ -15,7 +15,7 @@ from edgekit.core.limits import Limits
 from edgekit.core.precision import Precision
 from edgekit.core.task import Task
 
-KIND, SCHEMA_VERSION = "bundle", 1
+KIND, SCHEMA_VERSION = "bundle", 2
 MANIFEST = "manifest.json"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -91,6 +91,7 @@ class Provenance:
         limits: what the artifact must not exceed.
         target: what it was made for, as text.
         device_fingerprint: of that target.
+        reference_fast_s: reference kernels in the fast state of that target, in seconds.
         task: the data.
         seeds: every seed that had a part in it, by what it was used for.
     """
@@ -101,6 +102,7 @@ class Provenance:
     limits: Limits
     target: str
     device_fingerprint: str
+    reference_fast_s: tuple[float, ...]
     task: TaskRecord
     seeds: dict[str, int]
 

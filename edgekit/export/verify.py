@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from edgekit.core.errors import InputError, VerificationFailed
@@ -148,7 +148,8 @@ def verify(
 ) -> Proof:
     """Measure a bundle on the target and leave the proof beside its files.
 
-    Latency is taken first, while nothing else runs. A proof that does not hold is returned like
+    Latency is taken first, while nothing else runs; on the device the bundle was made for, only
+    while that is as fast as when it was profiled. A proof that does not hold is returned like
     one that does; call ``require`` to raise.
 
     Args:
@@ -171,7 +172,10 @@ def verify(
     shown, provenance = progress or Progress(), bundle.manifest.provenance
     limits = provenance.limits if limits is None else limits
     model = bundle.model_path.read_bytes()
-    latency = _latency(model, target, shown, seed)
+    fingerprint = probe_device(target).fingerprint
+    same_device = fingerprint == provenance.device_fingerprint
+    known_fast_s = provenance.reference_fast_s if same_device else ()
+    latency = _latency(model, target, known_fast_s, shown, seed)
     precisions: dict[str, Precision] = provenance.precisions
     blocks = block_times(model, target, precisions, latency.p50_s)
     probe, n_cores = bundle.probe(), len(os.sched_getaffinity(0))
@@ -185,12 +189,11 @@ def verify(
             n_threads=n_cores,
             update=update,
         )
-    fingerprint = probe_device(target).fingerprint
     proof = Proof(
         model_sha256=bundle.manifest.files[MODEL].sha256,
         target=target.text,
         device_fingerprint=fingerprint,
-        same_device=fingerprint == provenance.device_fingerprint,
+        same_device=same_device,
         same_data=TaskRecord.of(task) == provenance.task,
         limits=limits,
         latency=latency,
@@ -208,11 +211,18 @@ def verify(
     return proof
 
 
-def _latency(model: bytes, target: Target, shown: Progress, seed: int) -> Measured:
+def _latency(
+    model: bytes, target: Target, known_fast_s: Sequence[float], shown: Progress, seed: int
+) -> Measured:
     with shown.track(_PERCENT, "measuring latency") as update:
-        return measure_models({MODEL: model}, target, seed=seed, progress=_in_percent(update))[
-            MODEL
-        ]
+        figures = measure_models(
+            {MODEL: model},
+            target,
+            seed=seed,
+            known_fast_s=known_fast_s,
+            progress=_in_percent(update),
+        )
+    return figures[MODEL]
 
 
 def _in_percent(update: Callable[[int], None]) -> Callable[[int, int], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,10 +88,20 @@ class Evaluator:
         net: trained supernet.
         task: training, calibration and validation splits are read; the test split never is.
         target: where latency is measured.
+        known_fast_s: reference kernels when the target was profiled, as ``measure_models`` takes
+            them.
     """
 
-    def __init__(self, space: MBConvSpace, net: Supernet, task: Task, target: Target) -> None:
+    def __init__(
+        self,
+        space: MBConvSpace,
+        net: Supernet,
+        task: Task,
+        target: Target,
+        known_fast_s: Sequence[float] = (),
+    ) -> None:
         self._space, self._net, self._task, self._target = space, net, task, target
+        self._known_fast_s = known_fast_s
         self._weight_max = probe(target).int8_weight_max
         self._validation = evenly(task.validation, MAX_VALIDATION)
 
@@ -106,7 +117,10 @@ class Evaluator:
         accuracy = prepared.accuracy(self._validation, task.preprocessing, "validation")
         model = prepared.model(self._space, candidate)
         latency = measure_models(
-            {candidate.text: model}, self._target, max_relative_interval=SEARCH_INTERVAL
+            {candidate.text: model},
+            self._target,
+            max_relative_interval=SEARCH_INTERVAL,
+            known_fast_s=self._known_fast_s,
         )[candidate.text]
         return Evaluated(candidate, accuracy, latency, model.ByteSize())
 

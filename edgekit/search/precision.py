@@ -71,7 +71,8 @@ def settle_precision(
     trials = Trials(run.folder, run.space)
     measured = {e.candidate: e for e in trials.all()}
     if found.candidate not in measured:
-        evaluate = Evaluator(run.space, run.net, task, Target(run.settings.target))
+        target, fast_s = Target(run.settings.target), run.settings.reference_fast_s
+        evaluate = Evaluator(run.space, run.net, task, target, fast_s)
         measured[found.candidate] = evaluate(found.candidate)
         trials.add(measured[found.candidate])
     return measured[found.candidate], found.notes

@@ -41,7 +41,7 @@ from edgekit.search.supernet_training import train_supernet
 from edgekit.training.loop import TrainRecipe
 
 RUN_FILE = "run.json"
-_KIND, _SCHEMA = "edgekit-run", 1
+_KIND, _SCHEMA = "edgekit-run", 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class RunSettings:
         data_sha256: digest of what was read; a resumed run refuses other data.
         profile: folder of the device profile.
         fingerprint: fingerprint of the device and runtime the profile was made on.
+        reference_fast_s: reference kernels in the fast state of that device, in seconds.
         target: target text.
         space: recipe of the space.
         training: recipe of the supernet.
@@ -72,6 +73,7 @@ class RunSettings:
     data_sha256: str
     profile: str
     fingerprint: str
+    reference_fast_s: tuple[float, ...]
     target: str
     space: MBConvRecipe
     training: TrainRecipe
@@ -109,7 +111,14 @@ class RunSettings:
             space = MBConvRecipe.from_json(fields.pop("space"))  # type: ignore[arg-type]
             training = TrainRecipe(**fields.pop("training"))  # type: ignore[arg-type]
             limits = Limits(**fields.pop("limits"))  # type: ignore[arg-type]
-            return cls(space=space, training=training, limits=limits, **fields)  # type: ignore[arg-type]
+            fast_s = tuple(float(value) for value in fields.pop("reference_fast_s"))  # type: ignore[attr-defined]
+            return cls(
+                space=space,
+                training=training,
+                limits=limits,
+                reference_fast_s=fast_s,
+                **fields,  # type: ignore[arg-type]
+            )
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(
                 f"a run has the fields of RunSettings, this one does not: {error}; start a new one"
@@ -241,7 +250,8 @@ def execute(
     net = train_supernet(space, task, settings.training, folder, progress=progress)
     table = cost_table(folder, settings, predictor, progress=progress)
     trials = Trials(folder, space)
-    strategy, evaluate = strategy_named(settings.strategy), Evaluator(space, net, task, target)
+    strategy = strategy_named(settings.strategy)
+    evaluate = Evaluator(space, net, task, target, settings.reference_fast_s)
     problem = SearchProblem(
         space, table, settings.limits, settings.n_evaluations, settings.population, settings.seed
     )
@@ -292,7 +302,9 @@ def cost_table(
     networks = load_table_networks(folder)
     if not networks and settings.n_table_networks:
         candidates = table_candidates(space, settings.n_table_networks, settings.seed)
-        networks = measure_candidates(space, candidates, target, progress)
+        networks = measure_candidates(
+            space, candidates, target, settings.reference_fast_s, progress
+        )
         save_table_networks(folder, networks)
     if networks:
         predictor = predictor.corrected([(blocks.of(space, c), figure) for c, figure in networks])
@@ -316,7 +328,11 @@ def table_candidates(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:
 
 
 def measure_candidates(
-    space: MBConvSpace, candidates: Sequence[Candidate], target: Target, progress: Progress
+    space: MBConvSpace,
+    candidates: Sequence[Candidate],
+    target: Target,
+    known_fast_s: Sequence[float],
+    progress: Progress,
 ) -> list[tuple[Candidate, Measured]]:
     """Latency of candidates with random weights, all in one interleaved session."""
     models = {c.text: candidate_model(space, c) for c in candidates}
@@ -325,6 +341,7 @@ def measure_candidates(
             models,
             target,
             max_relative_interval=SEARCH_INTERVAL,
+            known_fast_s=known_fast_s,
             progress=lambda done, total: update(100 * done // total),
         )
     return [(c, figures[c.text]) for c in candidates]

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -43,7 +43,9 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task, load_task
 from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.session import Model
 from edgekit.devices.probe import probe
+from edgekit.devices.profile import DeviceProfile
 from edgekit.export.onnx_model import export_onnx
 from edgekit.export.quantise import quantise_blocks
 from edgekit.export.run import measure_accuracy
@@ -62,7 +64,7 @@ SHARES = (0.36, 0.6, 0.95)
 MAX_SIZE = "1.2MB"
 TARGET = Target("local?threads=2")
 HAND_MADE_EPOCHS = 14
-N_SESSIONS, MAX_SESSIONS = 5, 40
+MAX_SESSIONS = 40
 Row = dict[str, Any]
 
 
@@ -81,7 +83,7 @@ def main() -> None:
     stage = Stages(work / "stages.json")
     stage("profile", lambda: _profile(work))
     space = MBConvSpace(MBConvRecipe.for_task(task.preprocessing.resolution, len(task.labels)))
-    largest = stage("largest", lambda: _largest(space))
+    largest = stage("largest", lambda: _largest(work, space))
     for part, strategy in (("fit", "simq"), ("random", "random")):
         for share in SHARES if part in parts else ():
             make = partial(_fit, task, work, strategy, share, largest, effort, arguments.data)
@@ -120,22 +122,20 @@ def _profile(work: Path) -> Row:
     return {"held_out_mape": profile.validation.accuracy.mape}
 
 
-def _largest(space: MBConvSpace) -> Row:
-    """The limits are shares of the fastest of five sessions: a slow phase would loosen them."""
+def _measured(work: Path, models: Mapping[str, Model]) -> dict[str, Measured]:
+    """One sound session, taken while the machine is as fast as when it was profiled."""
+    fast_s = DeviceProfile.load(work / "profile").reference_fast_s
+    for _ in range(MAX_SESSIONS):
+        with suppress(TooNoisy):
+            return measure_models(models, TARGET, known_fast_s=fast_s)
+    raise TooNoisy(f"one of {MAX_SESSIONS} sessions must be sound, none was; try at another time")
+
+
+def _largest(work: Path, space: MBConvSpace) -> Row:
     models = {
         str(p): candidate_model(space, space.largest(p)) for p in (Precision.FP32, Precision.INT8)
     }
-    sessions: list[dict[str, Measured]] = []
-    for _ in range(MAX_SESSIONS):
-        with suppress(TooNoisy):
-            sessions.append(measure_models(models, TARGET))
-        if len(sessions) == N_SESSIONS:
-            break
-    else:
-        raise TooNoisy(
-            f"{N_SESSIONS} of {MAX_SESSIONS} sessions must be sound, {len(sessions)} were"
-        )
-    figures = min(sessions, key=lambda session: session["fp32"].p50_s)
+    figures = _measured(work, models)
     return {
         "latency_p50_s": figures["fp32"].p50_s,
         "int8_latency_p50_s": figures["int8"].p50_s,
@@ -226,11 +226,11 @@ def _largest_int8(task: Task, work: Path, effort: Effort) -> Row:
         per_channel=True,
         reduce_range=probe(TARGET).int8_weight_max < FULL_WEIGHT_MAX,
     )
-    return _measured_file(task, whole)
+    return _measured_file(task, work, whole)
 
 
-def _measured_file(task: Task, path: Path) -> Row:
-    figure = measure_models({path.name: path}, TARGET)[path.name]
+def _measured_file(task: Task, work: Path, path: Path) -> Row:
+    figure = _measured(work, {path.name: path})[path.name]
     accuracy = measure_accuracy(
         path, task.test, task.preprocessing, name="test", n_threads=os.cpu_count() or 1
     )
@@ -245,7 +245,7 @@ def _measured_file(task: Task, path: Path) -> Row:
 
 def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
     """MobileNetV2-like, of the given latency in fp32, trained alone by the same loop."""
-    space = _hand_made_space(task, latency_s)
+    space = _hand_made_space(task, work, latency_s)
     candidate = space.uniform(1, Precision.FP32)
     torch.manual_seed(0)
     torch.set_num_threads(os.cpu_count() or 1)
@@ -270,14 +270,14 @@ def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
     int8 = quantise_blocks(model, list(blocks_of(net)), images, weight_max=weight_max)
     onnx.save(int8, work / "hand-made-int8.onnx")
     return {
-        **_measured_file(task, work / "hand-made-fp32.onnx"),
-        "int8": _measured_file(task, work / "hand-made-int8.onnx"),
+        **_measured_file(task, work, work / "hand-made-fp32.onnx"),
+        "int8": _measured_file(task, work, work / "hand-made-int8.onnx"),
         "widths": [stage.width for stage in space.recipe.stages],
         "n_parameters": sum(p.numel() for p in net.parameters()),
     }
 
 
-def _hand_made_space(task: Task, latency_s: float) -> MBConvSpace:
+def _hand_made_space(task: Task, work: Path, latency_s: float) -> MBConvSpace:
     """Widths whose fp32 latency is nearest to the given one, by measurement."""
     side, n_classes = task.preprocessing.resolution, len(task.labels)
     spaces = {}
@@ -288,7 +288,7 @@ def _hand_made_space(task: Task, latency_s: float) -> MBConvSpace:
             MBConvRecipe(side, n_classes, 16, 1, 16, stages, max(96, round(256 * factor / 8) * 8))
         )
     models = {n: candidate_model(s, s.uniform(1, Precision.FP32)) for n, s in spaces.items()}
-    figures: dict[str, Measured] = measure_models(models, TARGET)
+    figures = _measured(work, models)
     nearest = min(figures, key=lambda name: abs(figures[name].p50_s / latency_s - 1))
     return spaces[nearest]
 
@@ -298,7 +298,7 @@ def _side_by_side(work: Path) -> Row:
     models = {path.parent.parent.name: path for path in work.glob("*/bundle/model.onnx")}
     models |= {path.stem: path for path in work.glob("*int8.onnx")}
     models |= {path.stem: path for path in work.glob("hand-made-fp32.onnx")}
-    figures = measure_models(models, TARGET)
+    figures = _measured(work, models)
     return {name: {"p50_s": f.p50_s, "interval_s": f.interval_s} for name, f in figures.items()}
 
 

@@ -79,12 +79,20 @@ def test_it_predicts_a_network_it_has_not_seen(profile):
 def test_a_loaded_profile_is_the_same(profile, folder):
     loaded = DeviceProfile.load(folder)
     assert loaded.facts == profile.facts
+    assert loaded.reference_fast_s == profile.reference_fast_s
     assert json.dumps(dataclasses.asdict(loaded.validation)) == json.dumps(
         dataclasses.asdict(profile.validation)
     )
     kernels = [placed.kernel for placed in lower(_network("resnet20", "mixed").model())]
     assert loaded.predictor.predict(kernels) == profile.predictor.predict(kernels)
     loaded.check_current(TARGET)
+
+
+def test_it_keeps_the_fast_state_of_the_reference_kernels(profile, folder):
+    rows = pq.read_table(folder / MEASUREMENTS_FILE).to_pylist()
+    reference_s = np.array([row["reference_s"] for row in rows])
+    assert (reference_s.min(axis=0) <= profile.reference_fast_s).all()
+    assert (profile.reference_fast_s <= np.median(reference_s, axis=0)).all()
 
 
 def test_every_block_is_kept(profile, folder):

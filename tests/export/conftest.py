@@ -68,6 +68,7 @@ def exported(digits_task: Task) -> Exported:
         limits=Limits.of("1s", "1MB"),
         target="local",
         device_fingerprint=probe(Target()).fingerprint,
+        reference_fast_s=(),
         task=TaskRecord.of(digits_task),
         seeds={"training": 0},
     )

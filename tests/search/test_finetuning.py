@@ -30,7 +30,7 @@ def run(space: MBConvSpace, tmp_path: Path) -> Run:
     """A finished search with random weights and nothing measured."""
     torch.manual_seed(0)
     settings = RunSettings(
-        "digits", "0", "", "", "local", TINY, RECIPE, "random", Limits(), 1, 1, 0, 0
+        "digits", "0", "", "", (), "local", TINY, RECIPE, "random", Limits(), 1, 1, 0, 0
     )
     net = Supernet(space).to(memory_format=torch.channels_last)
     return Run(tmp_path, settings, space, net, formula_table(space), ())

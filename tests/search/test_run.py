@@ -42,6 +42,7 @@ SETTINGS = RunSettings(
     data_sha256="0",
     profile="",
     fingerprint="",
+    reference_fast_s=(),
     target="local",
     space=TINY,
     training=TrainRecipe(n_epochs=2, batch_size=32, learning_rate=0.1, mirror=False),

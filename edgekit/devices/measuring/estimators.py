@@ -200,16 +200,34 @@ def paired_ratio(a_s: FloatArray, b_s: FloatArray, seed: int) -> PairedRatio:
     return PairedRatio(float(np.exp(centre)), (float(low), float(high)), int(logs.size))
 
 
-def slowdown(reference_s: FloatArray) -> FloatArray:
-    """Slow-down of the machine seen by the reference kernels, 1 = the session's fast state.
+def fast_state_s(reference_s: FloatArray) -> FloatArray:
+    """Fast state of a session: the 20 % quantile of each reference kernel.
 
     Args:
         reference_s: (n_blocks, n_kernels) reference times beside each block, in seconds.
 
     Returns:
-        (n_blocks,) geometric mean over the kernels of time over that kernel's 20 % quantile.
+        (n_kernels,) in seconds.
     """
-    relative = np.log(reference_s / np.quantile(reference_s, LOW_QUANTILE, axis=0))
+    return np.asarray(np.quantile(reference_s, LOW_QUANTILE, axis=0), dtype=np.float64)
+
+
+def slowdown(reference_s: FloatArray, known_fast_s: Sequence[float] = ()) -> FloatArray:
+    """Slow-down of the machine seen by the reference kernels, 1 = its fast state.
+
+    Args:
+        reference_s: (n_blocks, n_kernels) reference times beside each block, in seconds.
+        known_fast_s: (n_kernels,) fast state of an earlier session, in seconds; it counts where
+            it is the faster one, so that a session that is slow from beginning to end is seen.
+            Empty for none.
+
+    Returns:
+        (n_blocks,) geometric mean over the kernels of time over that kernel's fast state.
+    """
+    fast_s = fast_state_s(reference_s)
+    if known_fast_s:
+        fast_s = np.minimum(fast_s, known_fast_s)
+    relative = np.log(reference_s / fast_s)
     return np.asarray(np.exp(relative.mean(axis=1)), dtype=np.float64)
 
 

@@ -123,11 +123,16 @@ def interleave(
     return blocks
 
 
-def mark_blocks(blocks: Sequence[RawBlock], max_slowdown: float = MAX_SLOWDOWN) -> list[RawBlock]:
-    """The blocks, marked where the reference beside them was above ``max_slowdown``."""
-    slow = slowdown(np.array([block.reference_s for block in blocks]))
+def mark_blocks(blocks: Sequence[RawBlock], known_fast_s: Sequence[float] = ()) -> list[RawBlock]:
+    """The blocks, marked where the reference beside them was above ``MAX_SLOWDOWN``.
+
+    Args:
+        blocks: of one session.
+        known_fast_s: fast state of an earlier session on this machine, as ``slowdown`` takes it.
+    """
+    slow = slowdown(np.array([block.reference_s for block in blocks]), known_fast_s)
     return [
-        replace(block, marked=bool(value > max_slowdown))
+        replace(block, marked=bool(value > MAX_SLOWDOWN))
         for block, value in zip(blocks, slow, strict=True)
     ]
 

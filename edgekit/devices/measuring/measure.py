@@ -34,14 +34,14 @@ from edgekit.devices.measuring.interleave import (
     mark_blocks,
     warm_up,
 )
-from edgekit.devices.measuring.reference import ReferenceKernels
+from edgekit.devices.measuring.reference import KERNELS, ReferenceKernels
 from edgekit.devices.measuring.session import Model, open_session, random_inputs
 from edgekit.devices.measuring.telemetry import CpuTimes, load_1min, pressure_avg10
 
 WINDOW = 3
 MIN_SESSION_S = 2.0
 N_RETRIES = 3
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 MIN_BLOCKS = 5
 
 
@@ -66,6 +66,7 @@ def measure_models(
     seed: int = 0,
     max_relative_interval: float = 0.10,
     patience_s: float = PATIENCE_S,
+    known_fast_s: Sequence[float] = (),
     progress: Progress | None = None,
     raw: list[RawBlock] | None = None,
 ) -> dict[str, Measured]:
@@ -88,16 +89,24 @@ def measure_models(
             relative to p50.
         patience_s: how long to take blocks again before giving up, in seconds; a slow phase of a
             shared machine lasts a few.
+        known_fast_s: reference kernels in the fast state of this machine when it was profiled, in
+            seconds: blocks count only while it is as fast as then. Empty to judge by this session
+            alone.
         progress: called with (blocks done, blocks in all); the total grows when blocks are taken
             again.
         raw: if given, every block is appended to it, marked ones too, even if TooNoisy follows.
 
     Raises:
-        InputError: no model, or one that cannot be loaded.
+        InputError: no model, or one that cannot be loaded; a fast state of other kernels.
         TooNoisy: a model's interval stayed too wide, or too few blocks were left unmarked.
     """
     if not models:
         raise InputError("at least one model is needed to measure, got none")
+    if known_fast_s and (len(known_fast_s) != len(KERNELS) or min(known_fast_s) <= 0):
+        raise InputError(
+            f"the fast state has a time above 0 for each of {', '.join(KERNELS)}, "
+            f"got {tuple(known_fast_s)}; profile this device again"
+        )
     reference = ReferenceKernels(target.n_threads)
     items = [
         model_item(name, model, target, block_s=block_s, seed=seed)
@@ -107,12 +116,19 @@ def measure_models(
     n_warmup = {item.name: warm_up(item) for item in items}
     n_blocks = max(n_passes, math.ceil(MIN_SESSION_S / (len(items) * block_s)))
     blocks = _take_blocks(
-        items, reference, n_blocks, seed, max_relative_interval, patience_s, progress
+        items,
+        reference,
+        n_blocks,
+        seed,
+        max_relative_interval,
+        patience_s,
+        known_fast_s,
+        progress,
     )
     if raw is not None:
         raw.extend(blocks)
     steal = CpuTimes.now().steal_share_since(before)
-    return _figures(blocks, target, n_warmup, steal, max_relative_interval, seed)
+    return _figures(blocks, target, n_warmup, steal, max_relative_interval, known_fast_s, seed)
 
 
 def _take_blocks(
@@ -122,12 +138,14 @@ def _take_blocks(
     seed: int,
     max_relative_interval: float,
     patience_s: float,
+    known_fast_s: Sequence[float],
     progress: Progress | None,
 ) -> list[RawBlock]:
     """All blocks of a session, marked, after the rounds of taking some again."""
     started = time.perf_counter()
     blocks = mark_blocks(
-        interleave(items, reference, n_passes=n_blocks, seed=seed, progress=progress)
+        interleave(items, reference, n_passes=n_blocks, seed=seed, progress=progress),
+        known_fast_s,
     )
     now = time.perf_counter()
     deadline = now + max(patience_s, 2 * (now - started))
@@ -148,7 +166,7 @@ def _take_blocks(
             seed=seed + retry,
             progress=_continued(progress, len(blocks)),
         )
-        blocks = mark_blocks([*blocks, *more])
+        blocks = mark_blocks([*blocks, *more], known_fast_s)
     return blocks
 
 
@@ -247,13 +265,14 @@ def _figures(
     n_warmup: Mapping[str, int],
     steal_share: float,
     max_relative_interval: float,
+    known_fast_s: Sequence[float],
     seed: int,
 ) -> dict[str, Measured]:
-    slow = slowdown(np.array([block.reference_s for block in blocks]))
+    slow = slowdown(np.array([block.reference_s for block in blocks]), known_fast_s)
     disturbance = (
         f"steal {steal_share:.1%}, load {load_1min():.2f}, CPU pressure {pressure_avg10():.0%}, "
-        f"reference kernel up to {slow.max():.2f} times its fast state, {trend(slow):.2f} times "
-        "from the first to the last third"
+        f"reference kernel {slow.min():.2f} to {slow.max():.2f} times its fast state, "
+        f"{trend(slow):.2f} times from the first to the last third"
     )
     for name in n_warmup:
         _refuse_if_noisy(name, _of(name, blocks), max_relative_interval, seed, disturbance)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.devices.measuring.estimators import (
+    fast_state_s,
     low_quantile_s,
     p50_interval_s,
     paired_ratio,
@@ -137,6 +138,13 @@ def test_slowdown_is_relative_to_the_fast_state_of_each_kernel():
     slow = slowdown(reference)
     assert slow[:8] == pytest.approx(np.ones(8))
     assert slow[8:] == pytest.approx([1.5, 1.5])
+
+
+def test_a_session_that_is_slow_all_the_time_is_seen_beside_a_known_fast_state():
+    reference = np.tile([1e-4, 5e-5], (10, 1))
+    assert slowdown(reference, (0.8e-4, 4e-5)) == pytest.approx(np.full(10, 1.25))
+    assert slowdown(reference, (2e-4, 1e-4)) == pytest.approx(np.ones(10))
+    assert fast_state_s(reference) == pytest.approx([1e-4, 5e-5])
 
 
 def test_trend_compares_last_and_first_third():

@@ -75,6 +75,12 @@ def test_blocks_beside_a_slow_reference_are_marked():
     assert [item.marked for item in marked] == [factor > 1.2 for factor in factors]
 
 
+def test_blocks_of_a_machine_slower_than_it_was_known_are_all_marked():
+    blocks = [RawBlock("a", i, np.full(5, 1e-3), (1e-4, 5e-5, 2e-4)) for i in range(6)]
+    assert not any(item.marked for item in mark_blocks(blocks))
+    assert all(item.marked for item in mark_blocks(blocks, (8e-5, 4e-5, 1.6e-4)))
+
+
 def test_warm_up_runs_until_steady_or_the_cap():
     calls: Counter[str] = Counter()
     n_runs = warm_up(Item("a", lambda: calls.update("a")))

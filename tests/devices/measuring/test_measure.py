@@ -90,6 +90,20 @@ def test_an_impossible_interval_is_refused_with_the_reason():
         )
 
 
+def test_a_machine_slower_than_when_it_was_profiled_is_refused():
+    impossible = (1e-9, 1e-9, 1e-9)
+    with pytest.raises(TooNoisy, match=r"0 of \d+ were .*times its fast state"):
+        measure_models(
+            {"only": _network(1)}, LOCAL, n_passes=5, patience_s=0.0, known_fast_s=impossible
+        )
+
+
+@pytest.mark.parametrize("known", [(1e-4,), (1e-4, 0.0, 1e-4)])
+def test_a_fast_state_of_other_kernels_is_refused(known):
+    with pytest.raises(InputError, match="conv_fp32, conv_int8, memory"):
+        measure_models({"only": _network(1)}, LOCAL, known_fast_s=known)
+
+
 def test_it_goes_on_as_long_as_it_was_given_patience():
     started = time.perf_counter()
     raw: list[RawBlock] = []
