@@ -9,12 +9,31 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from edgekit import cli_devices
+from edgekit.cli_options import (
+    AsJson,
+    DataText,
+    Epochs,
+    Evaluations,
+    FinetuneEpochs,
+    MaxLatency,
+    MaxSize,
+    Out,
+    Quantile,
+    Quick,
+    Resolution,
+    Seed,
+    SpaceName,
+    StrategyName,
+    Supernet,
+    TargetText,
+    print_result,
+)
 from edgekit.core.errors import EdgekitError, Infeasible, InputError
 from edgekit.core.limits import QUANTILES, Limits
 from edgekit.core.progress import Progress
@@ -28,44 +47,8 @@ if TYPE_CHECKING:
     from edgekit.workflow import Effort
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.add_typer(cli_devices.app)
 _INTERRUPTED = 130
-
-SpaceName = Annotated[str, typer.Argument(help="Search space: mbconv.")]
-DataText = Annotated[
-    str, typer.Option("--data", help="digits, a folder of class folders, or parquet.")
-]
-Out = Annotated[Path, typer.Option("--out", help="Folder the result is written to.")]
-Quick = Annotated[bool, typer.Option("--quick", help="Less of everything, to see the whole line.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
-MaxLatency = Annotated[
-    str | None, typer.Option("--max-latency", help="Limit on one run, such as 15ms.")
-]
-MaxSize = Annotated[
-    str | None, typer.Option("--max-size", help="Limit on the model file, such as 4MB.")
-]
-Quantile = Annotated[
-    str, typer.Option("--quantile", help="Which latency the limit is on: p50, p90 or p99.")
-]
-TargetText = Annotated[str, typer.Option("--target", help="local or local?threads=N.")]
-StrategyName = Annotated[str, typer.Option("--strategy", help="simq or random.")]
-Resolution = Annotated[
-    int | None, typer.Option("--resolution", help="Side of the images in pixels, 32 to 224.")
-]
-Evaluations = Annotated[
-    int | None, typer.Option("--evaluations", min=1, help="Candidates to measure.")
-]
-Epochs = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Epochs the supernet is trained.")
-]
-FinetuneEpochs = Annotated[
-    int | None,
-    typer.Option("--finetune-epochs", min=0, help="Epochs of the chosen network; 0: none."),
-]
-Supernet = Annotated[
-    Path | None,
-    typer.Option("--supernet", help="Run of the same space, data and seed to take it over from."),
-]
 
 
 @app.callback()
@@ -108,7 +91,7 @@ def profile(
         f"{made.validation.floor.mape:.1%})\n"
         f"profile: {lines['profile']}\nreport:  {lines['report']}"
     )
-    _print(as_json, lines, text)
+    print_result(as_json, lines, text)
 
 
 @app.command()
@@ -213,7 +196,7 @@ def export(
         f"bundle: {out} ({format_size(size)}, candidate {genes})\n"
         f"not verified yet: edgekit verify {out}"
     )
-    _print(as_json, lines, text)
+    print_result(as_json, lines, text)
 
 
 @app.command()
@@ -247,7 +230,7 @@ def verify(
     if report is not None:
         write_verify_report(report, opened, proof, task, _command())
     if proof.holds or not as_json:
-        _print(as_json, _proof_lines(proof), _proof_text(proof))
+        print_result(as_json, _proof_lines(proof), _proof_text(proof))
     proof.require()
 
 
@@ -308,7 +291,7 @@ def fit(
         f"artifact: {places['artifact']}\nreport:   {places['report']}"
     )
     lines = {**places, "candidate": genes, **_proof_lines(fitted.proof), "notes": fitted.notes}
-    _print(as_json, lines, text)
+    print_result(as_json, lines, text)
 
 
 def main() -> NoReturn:
@@ -429,7 +412,7 @@ def _print_run(run: Run, as_json: bool) -> None:
         "front": candidates_text(run.front()),
         "n_measured": len(run.measured),
     }
-    _print(as_json, lines, text)
+    print_result(as_json, lines, text)
 
 
 def _proof_lines(proof: Proof) -> dict[str, object]:
@@ -461,7 +444,3 @@ def _proof_text(proof: Proof) -> str:
 
 def _command() -> str:
     return shlex.join(["edgekit", *sys.argv[1:]])
-
-
-def _print(as_json: bool, lines: Mapping[str, object], text: str) -> None:
-    print(json.dumps(lines) if as_json else text)

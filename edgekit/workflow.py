@@ -32,6 +32,7 @@ from edgekit.export.verify import Proof, verify
 from edgekit.report.fitted import Attempted, Fitted, fit_report, profile_report, verify_report
 from edgekit.report.page import render_fit, render_profile, render_verify, write_report
 from edgekit.search.chooser import Chooser
+from edgekit.search.costs import BLOCKS_FILE
 from edgekit.search.finetuning import finetuned
 from edgekit.search.lowering import candidate_model, int8_blocks
 from edgekit.search.precision import settle_precision
@@ -44,6 +45,7 @@ from edgekit.search.run import (
     write_settings,
 )
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
+from edgekit.search.store import TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named
 from edgekit.search.supernet_training import WEIGHTS
 from edgekit.training.loop import FILTER_RATE, LEARNING_RATE, TrainRecipe
@@ -177,7 +179,7 @@ def run_search(
         data: what ``load_task`` needs to load the task again, for ``resume_search``.
         profile_folder: where the profile lies, for ``resume_search``.
         supernet: run folder whose trained supernet is taken over; of the same space, data and
-            seed.
+            seed. On the same device the networks it measured for its cost table are taken too.
         progress: how to show it; None for stderr.
 
     Raises:
@@ -210,8 +212,8 @@ def run_search(
     if supernet is not None:
         _check_supernet(supernet, space, task, seed)
     write_settings(folder, settings, provenance)
-    if supernet is not None and not (folder / WEIGHTS).is_file():
-        shutil.copyfile(supernet / WEIGHTS, folder / WEIGHTS)
+    if supernet is not None:
+        _take_over(supernet, folder, settings)
     return execute(folder, settings, task, profile.predictor, progress=progress or Progress())
 
 
@@ -487,6 +489,18 @@ def _target(target: Target | str) -> Target:
 def _from_anywhere(text: str) -> str:
     """A path that a resume finds from any folder; a word that is no path stays as it is."""
     return str(Path(text).absolute()) if text not in ("", "digits") else text
+
+
+def _take_over(source: Path, folder: Path, settings: RunSettings) -> None:
+    """The supernet of another run, and what was measured for its table on the same device."""
+    made = read_settings(source)
+    same = [
+        (s.fingerprint, s.target, s.reference_fast_s, s.n_table_networks) for s in (made, settings)
+    ]
+    names = [WEIGHTS, BLOCKS_FILE, TABLE_NETWORKS] if same[0] == same[1] else [WEIGHTS]
+    for name in names:
+        if (source / name).is_file() and not (folder / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def _check_supernet(folder: Path, space: MBConvSpace, task: Task, seed: int) -> None:

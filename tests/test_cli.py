@@ -14,7 +14,10 @@ from edgekit import cli
 from edgekit.core.errors import Infeasible, InputError, VerificationFailed
 from tests.line import AS_TINY, LIMITS, ROOT, WALLS, Line, copied_fit
 
-VERBS = ("profile", "search", "resume", "export", "verify", "fit")
+VERBS = (
+    *("profile", "search", "resume", "export", "verify", "fit"),
+    *("devices", "bench", "predict", "compare"),
+)
 FIT = ("fit", "mbconv", "--data", "digits")
 SEARCH = ("search", "mbconv", "--data", "digits")
 pytestmark = pytest.mark.timeout(900)
@@ -77,7 +80,7 @@ WRONG = {
     "profile: unknown key": (("profile", "local?cores=2"), "a target takes the keys"),
     "profile: no threads": (("profile", "local?threads=0"), "threads must be a whole number"),
     "profile: many threads": (("profile", "local?threads=9999"), "threads must be a whole number"),
-    "profile: unknown provider": (("profile", "local?ep=gpu"), "the provider must be 'cpu'"),
+    "profile: unknown provider": (("profile", "local?ep=gpu"), "a provider is one of cpu, "),
     "profile: negative seed": (("profile", "local", "--seed", "-1"), "--seed"),
     "profile: out is a file": (("profile", "local", "--out", "{file}"), "a folder that can be"),
     "profile: out below a file": (("profile", "local", "--out", "{file}/x"), "a folder that can"),

@@ -1,12 +1,13 @@
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.errors import Infeasible, InputError
+from edgekit.core.errors import Infeasible, InputError, VerificationFailed
 from edgekit.core.figures import MeasuredAccuracy
 from edgekit.core.limits import Limits
 from edgekit.core.precision import Precision
@@ -15,6 +16,9 @@ from edgekit.core.provenance import utc_now
 from edgekit.core.target import Target
 from edgekit.devices.measuring.measure import measure_models
 from edgekit.export.bundle import Bundle
+from edgekit.export.parity import ParityCheck
+from edgekit.export.verify import Proof
+from edgekit.report.fitted import Fitted
 from edgekit.search.lowering import candidate_model
 from edgekit.search.problem import Evaluated
 from edgekit.search.run import read_settings, write_settings
@@ -28,6 +32,7 @@ from edgekit.workflow import (
     resume_search,
     run_search,
     space,
+    verify_bundle,
 )
 from tests.line import (
     AS_TINY,
@@ -131,46 +136,124 @@ def test_the_size_limit_can_bind_too(line: Line) -> None:
     assert large.value.binding == "size"
 
 
-def test_fit_measures_again_corrects_and_takes_the_next_candidate(
-    line: Line, tmp_path: Path
-) -> None:
-    """A run whose best candidate was once measured far too fast, as on a machine since slowed."""
+@dataclass(frozen=True)
+class TwoCandidates:
+    """A finished search that measured the largest and the smallest network, and its limits."""
+
+    line: Line
+    folder: Path
+    large: Candidate
+    small: Candidate
+    limits: Limits
+
+    def fit(self) -> Fitted:
+        """``fit`` on what was measured; nothing is trained."""
+        return patient(
+            lambda: fit(
+                self.line.task,
+                self.folder,
+                limits=self.limits,
+                effort=replace(TINY, n_evaluations=2, finetune_images=0),
+                profile=self.line.profile_folder,
+                data=str(self.line.data),
+                progress=QUIET,
+            )
+        )
+
+
+def two_candidates(
+    line: Line, folder: Path, *, limit_share: float, quantile: str = "p50", seen: float = 1.0
+) -> TwoCandidates:
+    """The limit lies between the networks (0 the small one's, 1 the large one's, in logarithms).
+
+    The large one, the more accurate of the two, was once measured ``seen`` times as slow.
+    """
     mbconv, target = line.fitted.run.space, Target()
     large, small = mbconv.largest(), mbconv.smallest()
     models = {c.text: candidate_model(mbconv, c) for c in (large, small)}
     figures = patient(lambda: measure_models(models, target, max_relative_interval=0.3))
-    limits = Limits(latency_s=(figures[large.text].p50_s * figures[small.text].p50_s) ** 0.5)
+    low_s, high_s = (figures[c.text].quantile_s(quantile) for c in (small, large))
+    limits = Limits(latency_s=low_s * (high_s / low_s) ** limit_share, quantile=quantile)
     entries = [
         Evaluated(c, MeasuredAccuracy(n_correct, 10, "validation"), figures[c.text], size)
         for c, n_correct in ((large, 9), (small, 8))
         for size in [models[c.text].ByteSize()]
     ]
-    run = tmp_path / "run"
+    run = folder / "run"
     settings = replace(
         line.fitted.run.settings, limits=limits, n_evaluations=2, profile=str(line.profile_folder)
     )
     write_settings(run, settings, {"created_at": utc_now()})
     for name in (WEIGHTS, TABLE_NETWORKS):
         shutil.copyfile(line.fitted.run.folder / name, run / name)
-    for entry in (slower(entries[0], 1e-3), entries[1]):
+    for entry in (slower(entries[0], seen), entries[1]):
         Trials(run, mbconv).add(entry)
-    fitted = patient(
-        lambda: fit(
-            line.task,
-            tmp_path,
-            limits=limits,
-            effort=replace(TINY, n_evaluations=2, finetune_images=0),
-            profile=line.profile_folder,
-            data=str(line.data),
-            progress=QUIET,
-        )
-    )
-    assert [attempt.candidate for attempt in fitted.attempts] == [large, small]
+    return TwoCandidates(line, folder, large, small, limits)
+
+
+def test_fit_measures_again_corrects_and_takes_the_next_candidate(
+    line: Line, tmp_path: Path
+) -> None:
+    """A run whose best candidate was once measured far too fast, as on a machine since slowed."""
+    two = two_candidates(line, tmp_path, limit_share=0.5, seen=1e-3)
+    fitted = two.fit()
+    assert [attempt.candidate for attempt in fitted.attempts] == [two.large, two.small]
     assert fitted.attempts[0].verdict.startswith("breaks latency")
-    assert fitted.attempts[0].measured.p50_s > limits.latency_s  # type: ignore[operator]
-    assert fitted.entry.candidate == small
+    assert fitted.attempts[0].measured.p50_s > two.limits.latency_s  # type: ignore[operator]
+    assert fitted.entry.candidate == two.small
     assert fitted.proof.holds
     assert "breaks latency" in (tmp_path / REPORT).read_text("utf-8")
+
+
+@pytest.mark.parametrize("quantile", ["p90", "p99"])
+def test_a_limit_on_the_tail_is_kept_by_the_artifact(
+    line: Line, tmp_path: Path, quantile: str
+) -> None:
+    two = two_candidates(line, tmp_path, limit_share=4.0, quantile=quantile)
+    proof = two.fit().proof
+    assert proof.holds
+    assert proof.limits.quantile == quantile
+    assert proof.latency.quantile_s(quantile) <= two.limits.latency_s  # type: ignore[operator]
+
+
+def test_an_artifact_whose_proof_breaks_a_limit_is_not_what_fit_returns(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first bundle is measured while the device is said to be a thousand times slower."""
+    two = two_candidates(line, tmp_path, limit_share=4.0)
+    proofs: list[Proof] = []
+
+    def slow_at_first(*arguments: Any, **options: Any) -> Proof:
+        proof = verify_bundle(*arguments, **options)
+        if not proofs:
+            p50_s = 1e3 * proof.latency.p50_s
+            proof = replace(
+                proof, latency=replace(proof.latency, p50_s=p50_s), broken=("latency",)
+            )
+        proofs.append(proof)
+        return proof
+
+    monkeypatch.setattr("edgekit.workflow.verify_bundle", slow_at_first)
+    fitted = two.fit()
+    assert [attempt.candidate for attempt in fitted.attempts] == [two.large, two.small]
+    assert fitted.attempts[0].measured == proofs[0].latency
+    assert fitted.proof is proofs[1]
+    assert fitted.proof.holds
+
+
+def test_an_artifact_that_answers_differently_fails_and_leaves_its_report(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = two_candidates(line, tmp_path, limit_share=4.0)
+
+    def different(*arguments: Any, **options: Any) -> Proof:
+        proof = verify_bundle(*arguments, **options)
+        return replace(proof, parity=(ParityCheck("answers", 0.5, "at least 0.99", False),))
+
+    monkeypatch.setattr("edgekit.workflow.verify_bundle", different)
+    with pytest.raises(VerificationFailed, match=r"answers is 0.5, it must be at least 0.99"):
+        two.fit()
+    assert "at least 0.99" in (tmp_path / REPORT).read_text("utf-8")
 
 
 def test_an_interrupted_search_goes_on_and_loses_nothing(line: Line, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ class Conditions:
     """What the machine was like while a figure was taken.
 
     Attributes:
-        provider: execution provider that ran the nodes.
+        provider: execution provider that was asked for.
         n_threads: threads the runtime was given.
         n_warmup: runs discarded before the first kept one.
         n_runs: runs kept.
@@ -21,6 +21,9 @@ class Conditions:
         steal_share: share of CPU time stolen by the hypervisor, 0..1; ``nan`` where unknown.
         reference_ratio: reference kernel, slowest block over fastest block, >= 1.
         measured_at: UTC time, ISO 8601.
+        is_emulated: the provider emulates its device here: the times say nothing about it.
+        placement: (node, execution provider that ran it), every node after the runtime's basic
+            optimisation.
     """
 
     provider: str
@@ -33,6 +36,8 @@ class Conditions:
     steal_share: float
     reference_ratio: float
     measured_at: str
+    is_emulated: bool = False
+    placement: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,16 @@ class Measured:
     def quantile_s(self, name: str) -> float:
         """The figure a limit is about: ``"p50"``, ``"p90"`` or ``"p99"``."""
         return {"p50": self.p50_s, "p90": self.p90_s, "p99": self.p99_s}[name]
+
+
+def measured_from_json(document: dict[str, object]) -> Measured:
+    """Inverse of ``dataclasses.asdict`` for ``Measured``."""
+    fields = dict(document)
+    given = dict(fields.pop("conditions"))  # type: ignore[call-overload]
+    placement = tuple((node, provider) for node, provider in given.pop("placement", ()))
+    conditions = Conditions(placement=placement, **given)
+    interval_s: tuple[float, float] = tuple(fields.pop("interval_s"))  # type: ignore[arg-type, assignment]
+    return Measured(interval_s=interval_s, conditions=conditions, **fields)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ class Target:
     """A device and the runtime settings on it.
 
     Attributes:
-        text: ``local`` with optional ``threads=N`` (default 1) and ``ep=cpu``, for example
-            ``local?threads=2``.
+        text: ``local`` with optional ``threads=N`` (default 1) and ``ep=NAME`` (default
+            ``cpu``; the catalogue of providers has the names), for example ``local?threads=2``.
+        require: every node must run on that provider; what falls back to the CPU is an error.
 
     Raises:
         InputError: an unknown device, key or provider, or more threads than the machine's cores.
@@ -30,6 +31,7 @@ class Target:
     """
 
     text: str = "local"
+    require: bool = False
 
     def __post_init__(self) -> None:
         device, _, query = self.text.partition("?")
@@ -42,9 +44,10 @@ class Target:
                 raise InputError(
                     f"a target takes the keys {', '.join(_KEYS)}, got {key!r} in {self.text!r}"
                 )
-        if self._options().get("ep", "cpu") != "cpu":
+        if not re.fullmatch("[a-z][a-z0-9-]{0,30}", self.ep):
             raise InputError(
-                f"the provider must be 'cpu', got {self._options()['ep']!r}; leave ep out"
+                f"a provider has a short name such as cpu or qnn, got {self.ep!r}; "
+                "edgekit devices lists them"
             )
         threads, n_cores = self._options().get("threads", "1"), os.cpu_count() or 1
         if not re.fullmatch("[0-9]{1,6}", threads) or not 1 <= int(threads) <= n_cores:
@@ -61,6 +64,6 @@ class Target:
         return int(self._options().get("threads", "1"))
 
     @property
-    def provider(self) -> str:
-        """Execution provider that must run every node."""
-        return CPU_PROVIDER
+    def ep(self) -> str:
+        """Short name of the execution provider that is asked for."""
+        return self._options().get("ep", "cpu")

@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from edgekit.core.precision import FULL_WEIGHT_MAX, REDUCED_WEIGHT_MAX
 from edgekit.core.target import Target
+from edgekit.devices.providers.catalogue import catalogue, provider_named
 
 ISA_FLAGS = {
     "avx2": "avx2",
@@ -59,7 +60,7 @@ class DeviceFacts:
         os: system, release and machine.
         python_version: of the running interpreter.
         ort_version: of ONNX Runtime.
-        available_providers: execution providers of this build that run on this machine.
+        available_providers: execution providers of this build of the runtime; plug-ins apart.
         provider: the provider of the target.
         n_threads: the thread count of the target.
     """
@@ -125,11 +126,16 @@ def probe(target: Target) -> DeviceFacts:
         python_version=platform.python_version(),
         ort_version=ort.__version__,
         available_providers=tuple(
-            name for name in ort.get_available_providers() if name != _CALLS_OUT
+            name for name in ort.get_available_providers() if name not in _not_built_in()
         ),
-        provider=target.provider,
+        provider=provider_named(target.ep).name,
         n_threads=target.n_threads,
     )
+
+
+def _not_built_in() -> set[str]:
+    """Plug-ins, which the runtime lists once they were registered, and what is no local device."""
+    return {_CALLS_OUT, *(entry.name for entry in catalogue() if entry.kind == "plug-in")}
 
 
 def cpu_model_of(cpuinfo: str) -> str | None:

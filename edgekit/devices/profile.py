@@ -34,6 +34,7 @@ from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.devices.predicting.samples import NetworkSample, Source, take_samples
 from edgekit.devices.predicting.validation import Validation, validate
 from edgekit.devices.probe import DeviceFacts, probe
+from edgekit.devices.providers.catalogue import Provider, provider_named
 
 KIND = "device-profile"
 SCHEMA_VERSION = 2
@@ -208,7 +209,9 @@ def profile_device(
 
     Raises:
         TooNoisy: the labels did not repeat within 10 % in the median.
+        InputError: the provider is emulated here, or hides the kernels it runs.
     """
+    _check_provider(provider_named(target.ep))
     kind = "custom" if plan is not None else "quick" if quick else "full"
     plan = plan or (quick_plan(seed) if quick else full_plan(seed))
     started, before = datetime.now(UTC), CpuTimes.now()
@@ -256,6 +259,19 @@ def profile_device(
     write_measurements(folder / MEASUREMENTS_FILE, blocks)
     profile.save(folder)
     return profile
+
+
+def _check_provider(provider: Provider) -> None:
+    if provider.is_emulated:
+        raise InputError(
+            f"a profile needs times of the device itself, {provider.short} only emulates it here; "
+            "profile on the device"
+        )
+    if provider.hides_nodes:
+        raise InputError(
+            f"a profile is made of kernels the runtime shows, {provider.short} hides its own; "
+            "take edgekit bench for whole models, or profile another provider"
+        )
 
 
 def _parted(

@@ -71,7 +71,12 @@ class Proof:
     @property
     def failures(self) -> tuple[str, ...]:
         """What does not hold, one sentence each; empty when everything does."""
-        return (*self._broken_limits(), *self._failed_checks(), *self._strays())
+        return (
+            *self._broken_limits(),
+            *self._failed_checks(),
+            *self._strays(),
+            *self._emulated(),
+        )
 
     @property
     def holds(self) -> bool:
@@ -127,6 +132,12 @@ class Proof:
             for check in self.parity
             if not check.met
         ]
+
+    def _emulated(self) -> list[str]:
+        conditions = self.latency.conditions
+        if not conditions.is_emulated or self.limits.latency_s is None:
+            return []
+        return [f"{conditions.provider} is only emulated here, its times keep no latency limit"]
 
     def _strays(self) -> list[str]:
         wanted = self.latency.conditions.provider

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
-from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
+from edgekit.core.figures import Measured, MeasuredAccuracy, measured_from_json
 from edgekit.core.files import read_json, write_json
 from edgekit.search.problem import Evaluated
 from edgekit.search.spaces.mbconv import MBConvSpace
@@ -90,14 +90,6 @@ class Trials:
         accuracy = MeasuredAccuracy(**trial.user_attrs["accuracy"])
         latency = measured_from_json(trial.user_attrs["latency"])
         return Evaluated(Candidate(genes), accuracy, latency, int(trial.values[2]))
-
-
-def measured_from_json(document: dict[str, object]) -> Measured:
-    """Inverse of ``dataclasses.asdict`` for ``Measured``."""
-    fields = dict(document)
-    conditions = Conditions(**fields.pop("conditions"))  # type: ignore[arg-type]
-    interval_s: tuple[float, float] = tuple(fields.pop("interval_s"))  # type: ignore[arg-type, assignment]
-    return Measured(interval_s=interval_s, conditions=conditions, **fields)  # type: ignore[arg-type]
 
 
 def save_table_networks(folder: Path, entries: Sequence[tuple[Candidate, Measured]]) -> None:

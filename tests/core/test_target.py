@@ -8,16 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.errors import InputError
-from edgekit.core.target import CPU_PROVIDER, Target
+from edgekit.core.target import Target
 
 
 def test_the_default_is_this_machine_with_one_thread() -> None:
-    assert (Target().text, Target().n_threads, Target().provider) == ("local", 1, CPU_PROVIDER)
+    assert (Target().text, Target().n_threads, Target().ep) == ("local", 1, "cpu")
 
 
 def test_threads_and_provider_are_read_from_the_query() -> None:
     n_cores = os.cpu_count() or 1
-    assert Target(f"local?ep=cpu&threads={n_cores}").n_threads == n_cores
+    assert Target(f"local?ep=qnn&threads={n_cores}").n_threads == n_cores
+    assert Target("local?ep=qnn").ep == "qnn"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,8 @@ def test_threads_and_provider_are_read_from_the_query() -> None:
         ("//[", "local"),
         ("local#x", "local"),
         ("local?speed=2", "speed"),
-        ("local?ep=cuda", "cuda"),
+        ("local?ep=CUDA", "CUDA"),
+        ("local?ep=", "short name"),
         ("local?threads=0", "whole number from 1"),
         ("local?threads=two", "whole number from 1"),
         ("local?threads=", "whole number from 1"),

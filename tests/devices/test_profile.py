@@ -106,6 +106,13 @@ def test_every_block_is_kept(profile, folder):
     assert min(np.concatenate([row["durations_s"] for row in rows])) > 0
 
 
+@pytest.mark.parametrize(("ep", "reason"), [("qnn", "only emulates"), ("openvino", "hides")])
+def test_providers_whose_kernel_times_cannot_be_had_are_refused(tmp_path, ep, reason):
+    with pytest.raises(InputError, match=reason):
+        profile_device(Target(f"local?ep={ep}"), tmp_path, plan=PLAN)
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_machine_is_refused(profile):
     other = dataclasses.replace(profile.facts, cpu_model="another", n_threads=7)
     with pytest.raises(InputError, match=r"cpu_model was 'another'.*n_threads was 7"):

@@ -6,14 +6,17 @@ import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
 from edgekit.core.errors import InputError, TooNoisy
-from edgekit.core.figures import Conditions, Measured
+from edgekit.core.figures import Conditions, Measured, measured_from_json
 from edgekit.core.target import Target
 from edgekit.core.units import format_duration
+from edgekit.devices.measuring.elsewhere import is_elsewhere, run_job
 from edgekit.devices.measuring.estimators import (
     FloatArray,
     PairedRatio,
@@ -34,9 +37,11 @@ from edgekit.devices.measuring.interleave import (
     mark_blocks,
     warm_up,
 )
+from edgekit.devices.measuring.placement import NodePlacement, assigned_nodes, refuse_strays
 from edgekit.devices.measuring.reference import KERNELS, ReferenceKernels
 from edgekit.devices.measuring.session import Model, open_session, random_inputs
 from edgekit.devices.measuring.telemetry import CpuTimes, load_1min, pressure_avg10
+from edgekit.devices.providers.catalogue import provider_named
 
 WINDOW = 3
 MIN_SESSION_S = 2.0
@@ -45,16 +50,36 @@ PATIENCE_S = 30.0
 MIN_BLOCKS = 5
 
 
-def model_item(name: str, model: Model, target: Target, *, block_s: float, seed: int = 0) -> Item:
-    """A resident session of a model with fixed random inputs, ready for ``interleave``.
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """An open session of a model with fixed random inputs.
+
+    Attributes:
+        item: ready for ``interleave``.
+        nodes: who runs each node.
+    """
+
+    item: Item
+    nodes: tuple[NodePlacement, ...]
+
+
+def resident(
+    name: str, model: Model, target: Target, *, block_s: float, seed: int = 0
+) -> Resident:
+    """Open a session on the provider of the target.
 
     Raises:
-        InputError: the model cannot be loaded, or its inputs are not float32.
+        InputError: the model cannot be loaded, its inputs are not float32, or the provider is not
+            usable here.
+        VerificationFailed: the target requires its provider and a node runs elsewhere.
     """
-    session = open_session(model, n_threads=target.n_threads)
+    session = open_session(model, n_threads=target.n_threads, ep=target.ep)
+    nodes = assigned_nodes(session)
+    if target.require:
+        refuse_strays(model, target, nodes)
     feed = random_inputs(session, seed)
     names = [output.name for output in session.get_outputs()]
-    return Item(name, lambda: session.run(names, feed), block_s)
+    return Resident(Item(name, lambda: session.run(names, feed), block_s), nodes)
 
 
 def measure_models(
@@ -67,6 +92,7 @@ def measure_models(
     max_relative_interval: float = 0.10,
     patience_s: float = PATIENCE_S,
     known_fast_s: Sequence[float] = (),
+    max_lost: int = 0,
     progress: Progress | None = None,
     raw: list[RawBlock] | None = None,
 ) -> dict[str, Measured]:
@@ -92,26 +118,42 @@ def measure_models(
         known_fast_s: reference kernels in the fast state of this machine when it was profiled, in
             seconds: blocks count only while it is as fast as then. Empty to judge by this session
             alone.
+        max_lost: so many models may be left without a figure where theirs is too noisy.
         progress: called with (blocks done, blocks in all); the total grows when blocks are taken
             again.
         raw: if given, every block is appended to it, marked ones too, even if TooNoisy follows.
 
+    Returns:
+        Figures by name, of all models but those that ``max_lost`` allowed to be lost.
+
     Raises:
         InputError: no model, or one that cannot be loaded; a fast state of other kernels.
         TooNoisy: a model's interval stayed too wide, or too few blocks were left unmarked.
+        VerificationFailed: the target requires its provider and a node runs elsewhere.
     """
     if not models:
         raise InputError("at least one model is needed to measure, got none")
+    if is_elsewhere(target):
+        settings = {
+            "n_passes": n_passes,
+            "block_s": block_s,
+            "seed": seed,
+            "max_relative_interval": max_relative_interval,
+            "patience_s": patience_s,
+            "known_fast_s": list(known_fast_s),
+            "max_lost": max_lost,
+        }
+        return _measured_elsewhere(models, target, settings, progress, raw)
     if known_fast_s and (len(known_fast_s) != len(KERNELS) or min(known_fast_s) <= 0):
         raise InputError(
             f"the fast state has a time above 0 for each of {', '.join(KERNELS)}, "
             f"got {tuple(known_fast_s)}; profile this device again"
         )
     reference = ReferenceKernels(target.n_threads)
-    items = [
-        model_item(name, model, target, block_s=block_s, seed=seed)
-        for name, model in models.items()
+    opened = [
+        resident(name, model, target, block_s=block_s, seed=seed) for name, model in models.items()
     ]
+    items = [entry.item for entry in opened]
     before = CpuTimes.now()
     n_warmup = {item.name: warm_up(item) for item in items}
     n_blocks = max(n_passes, math.ceil(MIN_SESSION_S / (len(items) * block_s)))
@@ -128,7 +170,41 @@ def measure_models(
     if raw is not None:
         raw.extend(blocks)
     steal = CpuTimes.now().steal_share_since(before)
-    return _figures(blocks, target, n_warmup, steal, max_relative_interval, known_fast_s, seed)
+    figures = _figures(
+        blocks, target, n_warmup, steal, max_relative_interval, known_fast_s, max_lost, seed
+    )
+    return {
+        entry.item.name: _placed(figures[entry.item.name], entry.nodes)
+        for entry in opened
+        if entry.item.name in figures
+    }
+
+
+def _measured_elsewhere(
+    models: Mapping[str, Model],
+    target: Target,
+    settings: dict[str, object],
+    progress: Progress | None,
+    raw: list[RawBlock] | None,
+) -> dict[str, Measured]:
+    """``measure_models`` in the environment of the provider."""
+    job = {"job": "measure", "settings": settings}
+    found: Any = run_job(job, dict(models), target, progress=progress)
+    if raw is not None:
+        raw.extend(
+            replace(
+                RawBlock(**block),
+                durations_s=np.array(block["durations_s"]),
+                reference_s=tuple(block["reference_s"]),
+            )
+            for block in found["blocks"]
+        )
+    return {name: measured_from_json(figure) for name, figure in found["figures"].items()}
+
+
+def _placed(figure: Measured, nodes: Sequence[NodePlacement]) -> Measured:
+    placement = tuple((placed.node, placed.provider) for placed in nodes)
+    return replace(figure, conditions=replace(figure.conditions, placement=placement))
 
 
 def _take_blocks(
@@ -194,9 +270,13 @@ def compare_models(
     """
     if n_pairs < 2:
         raise InputError(f"a comparison needs at least 2 pairs, got {n_pairs}")
+    if is_elsewhere(target):
+        settings = {"n_pairs": n_pairs, "block_s": block_s, "seed": seed}
+        found: Any = run_job({"job": "compare", "settings": settings}, {"a": a, "b": b}, target)
+        return PairedRatio(found["ratio"], tuple(found["interval"]), found["n_pairs"])
     reference = ReferenceKernels(target.n_threads)
     items = [
-        model_item(name, model, target, block_s=block_s, seed=seed)
+        resident(name, model, target, block_s=block_s, seed=seed).item
         for name, model in (("a", a), ("b", b))
     ]
     for item in items:
@@ -266,6 +346,7 @@ def _figures(
     steal_share: float,
     max_relative_interval: float,
     known_fast_s: Sequence[float],
+    max_lost: int,
     seed: int,
 ) -> dict[str, Measured]:
     slow = slowdown(np.array([block.reference_s for block in blocks]), known_fast_s)
@@ -274,15 +355,21 @@ def _figures(
         f"reference kernel {slow.min():.2f} to {slow.max():.2f} times its fast state, "
         f"{trend(slow):.2f} times from the first to the last third"
     )
+    lost: set[str] = set()
     for name in n_warmup:
-        _refuse_if_noisy(name, _of(name, blocks), max_relative_interval, seed, disturbance)
+        try:
+            _refuse_if_noisy(name, _of(name, blocks), max_relative_interval, seed, disturbance)
+        except TooNoisy:
+            lost.add(name)
+            if len(lost) > max_lost:
+                raise
     labels_s = fit_labels_s(blocks)
     figures = {}
-    for name in n_warmup:
+    for name in [name for name in n_warmup if name not in lost]:
         own = _of(name, blocks)
         kept = _kept_runs(own)
         conditions = Conditions(
-            provider=target.provider,
+            provider=provider_named(target.ep).name,
             n_threads=target.n_threads,
             n_warmup=n_warmup[name],
             n_runs=sum(runs.size for runs in kept),
@@ -292,6 +379,7 @@ def _figures(
             steal_share=steal_share,
             reference_ratio=float(slow.max() / slow.min()),
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            is_emulated=provider_named(target.ep).is_emulated,
         )
         p50_s, p90_s, p99_s = quantiles_s(np.concatenate(kept))
         interval_s = _interval_s(own, seed)

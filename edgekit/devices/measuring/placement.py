@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import onnx
 import onnxruntime as ort
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 
-from edgekit.core.errors import VerificationFailed
+from edgekit.core.errors import EdgekitError, VerificationFailed
 from edgekit.core.target import Target
-from edgekit.devices.measuring.session import Model, create_session, session_options
+from edgekit.devices.measuring.elsewhere import is_elsewhere, run_job
+from edgekit.devices.measuring.session import Model, create_session, load_model, session_options
+from edgekit.devices.providers.catalogue import provider_named
 
 _MAX_NAMED = 5
+_QUANTISE, _DEQUANTISE = "QuantizeLinear", "DequantizeLinear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,16 @@ def placed_nodes(model: Model, target: Target) -> tuple[NodePlacement, ...]:
     """Every node and its provider, asked from the runtime's own record of the assignment.
 
     Raises:
-        InputError: ONNX Runtime cannot load the model.
+        InputError: ONNX Runtime cannot load the model, or the provider is not usable here.
     """
-    options = session_options(target.n_threads)
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    session: ort.InferenceSession = create_session(model, options)
+    if is_elsewhere(target):
+        found = run_job({"job": "place"}, {"model": model}, target)
+        return tuple(NodePlacement(**node) for node in found)  # type: ignore[attr-defined]
+    return assigned_nodes(create_session(model, session_options(target.n_threads, target.ep)))
+
+
+def assigned_nodes(session: ort.InferenceSession) -> tuple[NodePlacement, ...]:
+    """The same of a session that is open; ``session_options`` has the runtime keep the record."""
     nodes = [
         (group.ep_name, node)
         for group in session.get_provider_graph_assignment_info()
@@ -56,33 +66,138 @@ def placement(model: Model, target: Target) -> dict[str, str]:
     """Provider by node name.
 
     Raises:
-        InputError: ONNX Runtime cannot load the model.
+        InputError: ONNX Runtime cannot load the model, or the provider is not usable here.
     """
     return {placed.node: placed.provider for placed in placed_nodes(model, target)}
 
 
-def require_provider(model: Model, target: Target, provider: str | None = None) -> dict[str, str]:
-    """``placement``, after checking that no node fell back to another provider.
+def require_provider(model: Model, target: Target) -> dict[str, str]:
+    """``placement``, after checking that no node fell back from the provider of the target.
 
     Args:
         model: what is to run.
-        target: where, and with how many threads.
-        provider: who must run every node; the target's provider when None.
+        target: where, with how many threads, and by which provider.
 
     Raises:
-        InputError: ONNX Runtime cannot load the model.
-        VerificationFailed: a node runs elsewhere; the message names nodes and operators.
+        InputError: ONNX Runtime cannot load the model, or the provider is not usable here.
+        VerificationFailed: a node runs elsewhere; the message names nodes, operators and reasons.
     """
-    wanted = target.provider if provider is None else provider
     nodes = placed_nodes(model, target)
-    strays = [placed for placed in nodes if placed.provider != wanted]
-    if strays:
-        named = ", ".join(
-            f"{stray.node} ({stray.operator}) on {stray.provider}" for stray in strays[:_MAX_NAMED]
-        )
-        more = f" and {len(strays) - _MAX_NAMED} more" if len(strays) > _MAX_NAMED else ""
-        raise VerificationFailed(
-            f"every node must run on {wanted}, {len(strays)} of {len(nodes)} do not: {named}"
-            f"{more}; choose another provider or operators that it supports"
-        )
+    refuse_strays(model, target, nodes)
     return {placed.node: placed.provider for placed in nodes}
+
+
+def refuse_strays(model: Model, target: Target, nodes: tuple[NodePlacement, ...]) -> None:
+    """Raise VerificationFailed, as ``require_provider`` does, for nodes that are known already."""
+    wanted = provider_named(target.ep).name
+    strays = [placed for placed in nodes if placed.provider != wanted]
+    if not strays:
+        return
+    reasons = why_strayed(model, target, strays[:_MAX_NAMED])
+    named = ", ".join(
+        f"{stray.node} ({stray.operator}) on {stray.provider}: {reasons[stray.node]}"
+        for stray in strays[:_MAX_NAMED]
+    )
+    more = f" and {len(strays) - _MAX_NAMED} more" if len(strays) > _MAX_NAMED else ""
+    raise VerificationFailed(
+        f"every node must run on {wanted}, {len(strays)} of {len(nodes)} do not: {named}"
+        f"{more}; choose another provider or operators that it supports"
+    )
+
+
+def why_strayed(model: Model, target: Target, strays: list[NodePlacement]) -> dict[str, str]:
+    """Why each node is not on the provider of the target, found by asking with the node alone.
+
+    A node is cut out with the quantisers beside it and offered to the provider in a session of its
+    own: one that is refused there too has an operator, a type or a shape the provider has not;
+    one that is taken was left out by the way the provider parts this graph.
+
+    Args:
+        model: the model the nodes are of.
+        target: names the provider.
+        strays: nodes that another provider runs.
+
+    Returns:
+        The reason by node name.
+    """
+    typed = _with_types(load_model(model))
+    found = {}
+    for stray in strays:
+        node = next((node for node in typed.graph.node if node.name == stray.node), None)
+        found[stray.node] = "the runtime put it in" if node is None else _why(typed, node, target)
+    return found
+
+
+def _why(typed: ModelProto, node: NodeProto, target: Target) -> str:
+    wanted = provider_named(target.ep).name
+    alone = _cut_out(typed, node)
+    if alone is None:
+        return "its shapes are known only when it runs, and the provider needs them before"
+    form = f"{node.op_type} with {_inputs_text(typed, node)}"
+    try:
+        nodes = placed_nodes(alone, Target(target.text))
+    except EdgekitError as error:
+        return f"the provider cannot load {form} ({error})"
+    if any(placed.provider == wanted and placed.operator == node.op_type for placed in nodes):
+        return f"the provider takes {form} alone, it was left out in the parting of this graph"
+    return f"the provider does not take {form}"
+
+
+def _with_types(model: ModelProto) -> ModelProto:
+    """A copy with symbolic dimensions 1, every node named, and shapes inferred."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.input:
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_value = 1
+    for value in (*copy.graph.output, *copy.graph.value_info):
+        value.type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(copy, data_prop=True)
+
+
+def _values(typed: ModelProto) -> dict[str, ValueInfoProto]:
+    graph = typed.graph
+    return {v.name: v for v in (*graph.value_info, *graph.input, *graph.output)}
+
+
+def _cut_out(typed: ModelProto, node: NodeProto) -> ModelProto | None:
+    """The node with the quantisers beside it as a model; None where a type is not known."""
+    graph = typed.graph
+    before = [n for n in graph.node if n.op_type == _DEQUANTISE and set(n.output) & {*node.input}]
+    after = [n for n in graph.node if n.op_type == _QUANTISE and set(n.input) & {*node.output}]
+    nodes = [*before, node, *after]
+    made = {name for n in nodes for name in n.output}
+    read = dict.fromkeys(name for n in nodes for name in n.input if name)
+    constants = {c.output[0]: c for c in graph.node if c.op_type == "Constant"}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    values = _values(typed)
+    outer = [n for n in read if n not in made and n not in weights and n not in constants]
+    ends = [name for n in (after or [node]) for name in n.output if name]
+    if any(name not in values for name in (*outer, *ends)):
+        return None
+    part = helper.make_graph(
+        [*(constants[name] for name in read if name in constants), *nodes],
+        "alone",
+        [values[name] for name in outer],
+        [values[name] for name in ends],
+        [weights[name] for name in read if name in weights],
+    )
+    return helper.make_model(part, opset_imports=typed.opset_import, ir_version=typed.ir_version)
+
+
+def _inputs_text(typed: ModelProto, node: NodeProto) -> str:
+    values = _values(typed)
+    weights = {tensor.name: tensor for tensor in typed.graph.initializer}
+    texts = []
+    for name in node.input:
+        if name in weights:
+            kind, shape = weights[name].data_type, [str(size) for size in weights[name].dims]
+        elif name in values:
+            tensor = values[name].type.tensor_type
+            kind = tensor.elem_type
+            shape = [str(d.dim_value) if d.dim_value else "?" for d in tensor.shape.dim]
+        else:
+            continue
+        texts.append(f"{onnx.TensorProto.DataType.Name(kind).lower()}[{', '.join(shape)}]")
+    return " and ".join(texts) or "no input of known type"

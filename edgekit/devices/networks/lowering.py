@@ -82,7 +82,9 @@ class ProfiledModel:
         self._folder = TemporaryDirectory(prefix="edgekit-")
         self._saved = Path(self._folder.name) / "optimised.onnx"
         try:
-            options = session_options(n_threads, Path(self._folder.name) / "profile")
+            options = session_options(
+                n_threads, profile_prefix=Path(self._folder.name) / "profile"
+            )
             options.optimized_model_filepath = str(self._saved)
             self._session = create_session(data, options)
             self._feed = random_inputs(self._session, _SEED)

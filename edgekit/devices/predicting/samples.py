@@ -31,7 +31,7 @@ from edgekit.devices.measuring.interleave import (
     interleave,
     mark_blocks,
 )
-from edgekit.devices.measuring.measure import WINDOW, fit_labels_s, model_item
+from edgekit.devices.measuring.measure import WINDOW, fit_labels_s, resident
 from edgekit.devices.measuring.reference import ReferenceKernels
 from edgekit.devices.networks.lowering import KernelTimes, ProfiledModel
 
@@ -121,7 +121,8 @@ def take_samples(
     with progress.track(len(sources), "opening networks") as update:
         for n_done, source in enumerate(sources, start=1):
             data = source.model().SerializeToString()
-            plain.append(model_item(source.name, data, target, block_s=block_s, seed=seed))
+            opened = resident(source.name, data, target, block_s=block_s, seed=seed)
+            plain.append(opened.item)
             profiled[source.name] = ProfiledModel(data, target.n_threads)
             for _ in range(_N_WARM_RUNS):
                 plain[-1].run()

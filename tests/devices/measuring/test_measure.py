@@ -90,6 +90,14 @@ def test_an_impossible_interval_is_refused_with_the_reason():
         )
 
 
+def test_as_many_models_as_allowed_may_be_lost_to_noise():
+    settings = {"n_passes": 5, "patience_s": 0.0, "max_relative_interval": 1e-9}
+    models = {"a": _network(1), "b": _network(1)}
+    assert measure_models(models, LOCAL, max_lost=2, **settings) == {}
+    with pytest.raises(TooNoisy):
+        measure_models(models, LOCAL, max_lost=1, **settings)
+
+
 def test_a_machine_slower_than_when_it_was_profiled_is_refused():
     impossible = (1e-9, 1e-9, 1e-9)
     with pytest.raises(TooNoisy, match=r"0 of \d+ were .*times its fast state"):

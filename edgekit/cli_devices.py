@@ -1,0 +1,229 @@
+"""Verbs about devices and about any model file: devices, bench, predict, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgekit.cli_options import AsJson, Seed, TargetText, print_result
+from edgekit.core.progress import Progress
+from edgekit.core.target import Target
+from edgekit.core.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from edgekit.devices.bench import Benched
+
+app = typer.Typer()
+
+ModelFile = Annotated[Path, typer.Argument(help="ONNX file.")]
+RequireEp = Annotated[
+    bool, typer.Option("--require-ep", help="Fail where a node runs on another provider.")
+]
+_N_SHOWN = 12
+
+
+@app.command()
+def devices(
+    install: Annotated[
+        str | None,
+        typer.Option("--install", help="Make the environment a provider needs for itself."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what execution providers are usable here."""
+    from edgekit.devices.providers.catalogue import provider_named
+    from edgekit.devices.providers.discovery import find_providers
+    from edgekit.devices.providers.environments import install as install_environment
+
+    if install is not None:
+        install_environment(provider_named(install))
+    rows, lines = [], []
+    for found in find_providers():
+        provider = found.provider
+        state = "emulated" if found.emulated else "usable" if found.usable else "-"
+        rows.append(
+            {
+                "ep": provider.short,
+                "name": provider.name,
+                "state": state if found.usable else "not usable",
+                "reason": found.reason,
+                "onnxruntime": found.version,
+                "classes": list(provider.classes),
+                "precisions": list(provider.precisions),
+                "static_shapes": provider.static,
+                "deprecated": provider.deprecated,
+                "note": provider.note,
+            }
+        )
+        said = found.reason or f"ONNX Runtime {found.version}; {', '.join(provider.precisions)}"
+        lines.append(f"{provider.short:<13}{'/'.join(provider.classes):<13}{state:<10}{said}")
+    print_result(as_json, {"providers": rows}, "\n".join(lines))
+
+
+@app.command()
+def bench(
+    model: ModelFile,
+    target: TargetText = "local",
+    require_ep: RequireEp = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure any model file on a target.
+
+    Latency, kernels against the peaks of the machine, provider of each node, peak memory.
+    """
+    device = Target(target, require_ep)
+    from edgekit.devices.bench import bench_model
+
+    found = bench_model(model, device, seed=seed, progress=Progress(quiet=as_json))
+    print_result(as_json, _bench_lines(found), _bench_text(model, device, found))
+
+
+@app.command()
+def predict(
+    model: ModelFile,
+    profile: Annotated[Path, typer.Option("--profile", help="Folder of a device profile.")],
+    as_json: AsJson = False,
+) -> None:
+    """Predict latency from a profile.
+
+    Says what each kernel of the model file adds.
+    """
+    from edgekit.devices.explain import explain_model
+
+    found = explain_model(model, profile)
+    low, high = (format_duration(bound) for bound in found.predicted.interval_s)
+    lines = {
+        "target": found.target_text,
+        "predicted_latency_s": found.predicted.latency_s,
+        "predicted_interval_s": list(found.predicted.interval_s),
+        "unknown_ops": list(found.predicted.unknown_ops),
+        "held_out_mape": found.held_out_mape,
+        "kernels": [
+            {"node": row.node, "op": row.op, "cost_s": row.cost_s, "known": row.known}
+            for row in found.rows
+        ],
+    }
+    longest = sorted(found.rows, key=lambda row: -row.cost_s)[:_N_SHOWN]
+    table = "\n".join(
+        f"{format_duration(row.cost_s):>10}  {row.cost_s / found.predicted.latency_s:>5.1%}  "
+        f"{row.op}  {row.node}{'' if row.known else '  (priced without a fit)'}"
+        for row in longest
+    )
+    unknown = found.predicted.unknown_ops
+    note = f"\nno fit for: {', '.join(unknown)}; the interval does not cover them" * bool(unknown)
+    text = (
+        f"predicted on {found.target_text}: {format_duration(found.predicted.latency_s)} "
+        f"({low} to {high} with 90 %), not measured; this profile is off by "
+        f"{found.held_out_mape:.1%} on networks it had not seen{note}\n{table}"
+    )
+    print_result(as_json, lines, text)
+
+
+@app.command()
+def compare(
+    a: ModelFile,
+    b: ModelFile,
+    target: TargetText = "local",
+    require_ep: RequireEp = False,
+    pairs: Annotated[int, typer.Option("--pairs", min=2, help="Pairs of blocks.")] = 30,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two model files in pairs.
+
+    Gives the ratio of their latencies with its interval.
+    """
+    device = Target(target, require_ep)
+    from edgekit.devices.measuring.measure import compare_models
+
+    found = compare_models(a, b, device, n_pairs=pairs, seed=seed)
+    low, high = found.interval
+    verdict = (
+        f"{a.name} is {'faster' if found.ratio < 1 else 'slower'}"
+        if found.differs
+        else "no difference was seen"
+    )
+    lines = {
+        "ratio": found.ratio,
+        "interval": [low, high],
+        "n_pairs": found.n_pairs,
+        "differs": found.differs,
+    }
+    text = (
+        f"{a.name} takes {found.ratio:.3f} times as long as {b.name} "
+        f"({low:.3f} to {high:.3f} with 95 %, {found.n_pairs} pairs on {target}): {verdict}"
+    )
+    print_result(as_json, lines, text)
+
+
+def _bench_lines(found: Benched) -> dict[str, object]:
+    measured = found.measured
+    return {
+        "latency_p50_s": measured.p50_s,
+        "latency_interval_s": list(measured.interval_s),
+        "latency_p90_s": measured.p90_s,
+        "latency_p99_s": measured.p99_s,
+        "label_s": measured.label_s,
+        "n_runs": measured.conditions.n_runs,
+        "is_emulated": measured.conditions.is_emulated,
+        "nodes_per_provider": found.nodes_per_provider(),
+        "placement": dict(measured.conditions.placement),
+        "peak_memory_bytes": found.peak_memory_bytes,
+        "peaks": None
+        if found.peaks is None
+        else {
+            "fp32_macs_per_s": found.peaks.fp32_macs_per_s,
+            "int8_macs_per_s": found.peaks.int8_macs_per_s,
+            "bytes_per_s": [list(pair) for pair in found.peaks.bytes_per_s],
+        },
+        "kernels": [
+            {
+                "node": row.node,
+                "op": row.kernel.op,
+                "dtype": row.kernel.dtype,
+                "provider": row.kernel.provider,
+                "time_s": row.time_s,
+                "share": row.share,
+                "macs": row.macs,
+                "moved_bytes": row.moved_bytes,
+                "roofline_share": row.roofline_share,
+            }
+            for row in found.kernels
+        ],
+    }
+
+
+def _bench_text(model: Path, target: Target, found: Benched) -> str:
+    measured, conditions = found.measured, found.measured.conditions
+    low, high = (format_duration(bound) for bound in measured.interval_s)
+    emulated = " EMULATED: these times say nothing about the device" * conditions.is_emulated
+    nodes = ", ".join(f"{n} on {name}" for name, n in found.nodes_per_provider().items())
+    memory = "not known here"
+    if found.peak_memory_bytes is not None:
+        memory = format_size(found.peak_memory_bytes)
+    lines = [
+        f"{model.name} measured on {target.text}:{emulated}",
+        f"p50 {format_duration(measured.p50_s)} ({low} to {high}), "
+        f"p90 {format_duration(measured.p90_s)}, p99 {format_duration(measured.p99_s)}, "
+        f"{conditions.n_runs} runs",
+        f"nodes: {nodes}",
+        f"peak memory added by the model: {memory}",
+    ]
+    if found.peaks is None:
+        lines.append("the provider does not show its kernels: only the whole was measured")
+        return "\n".join(lines)
+    fp32, int8 = (1e-9 * r for r in (found.peaks.fp32_macs_per_s, found.peaks.int8_macs_per_s))
+    lines.append(f"peaks here, just now: {fp32:.0f} GMAC/s fp32, {int8:.0f} GMAC/s int8")
+    lines.append(f"{'time':>10} {'share':>6} {'of peak':>8}  kernel")
+    longest = sorted(found.kernels, key=lambda row: -row.time_s)
+    lines += [
+        f"{format_duration(row.time_s):>10} {row.share:>6.1%} {row.roofline_share:>8.0%}  "
+        f"{row.kernel.op} ({row.kernel.dtype}) {row.node}"
+        for row in longest[:_N_SHOWN]
+    ]
+    if len(longest) > _N_SHOWN:
+        lines.append(f"and {len(longest) - _N_SHOWN} more kernels; --json has all")
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""Options that several verbs share, and how a verb prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SpaceName = Annotated[str, typer.Argument(help="Search space: mbconv.")]
+DataText = Annotated[
+    str, typer.Option("--data", help="digits, a folder of class folders, or parquet.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder the result is written to.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Less of everything, to see the whole line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
+MaxLatency = Annotated[
+    str | None, typer.Option("--max-latency", help="Limit on one run, such as 15ms.")
+]
+MaxSize = Annotated[
+    str | None, typer.Option("--max-size", help="Limit on the model file, such as 4MB.")
+]
+Quantile = Annotated[
+    str, typer.Option("--quantile", help="Which latency the limit is on: p50, p90 or p99.")
+]
+TargetText = Annotated[str, typer.Option("--target", help="local or local?threads=N.")]
+StrategyName = Annotated[str, typer.Option("--strategy", help="simq or random.")]
+Resolution = Annotated[
+    int | None, typer.Option("--resolution", help="Side of the images in pixels, 32 to 224.")
+]
+Evaluations = Annotated[
+    int | None, typer.Option("--evaluations", min=1, help="Candidates to measure.")
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Epochs the supernet is trained.")
+]
+FinetuneEpochs = Annotated[
+    int | None,
+    typer.Option("--finetune-epochs", min=0, help="Epochs of the chosen network; 0: none."),
+]
+Supernet = Annotated[
+    Path | None,
+    typer.Option("--supernet", help="Run of the same space, data and seed to take it over from."),
+]
+
+
+def print_result(as_json: bool, lines: Mapping[str, object], text: str) -> None:
+    """One JSON object for machines, or the text for people."""
+    print(json.dumps(lines) if as_json else text)

@@ -1,0 +1,1 @@
+"""Execution providers: the catalogue, what of it is usable here, how a session asks for one."""
