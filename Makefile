@@ -19,7 +19,7 @@ else false; fi || echo "note: the system package $(1) is missing and could not b
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format browser clean
+.PHONY: help demo test lint format browser providers clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ help: ## this list
 demo: $(VENV)/.installed ## fit a network for this machine on scikit-learn's digits
 	$(DEMO)
 
-test: $(VENV)/.installed-test browser lint ## every check that CI runs
+test: $(VENV)/.installed-test providers browser lint ## every check that CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
@@ -43,8 +43,13 @@ format: $(VENV)/.installed-test ## ruff: repair what can be repaired
 browser:
 	@command -v chromium >/dev/null || { $(call debian_package,chromium); }
 
+# Providers that really run on Linux x86-64; elsewhere their tests are skipped with the reason.
+providers: $(VENV)/.installed-test
+	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(BIN)/edgekit devices --install openvino >/dev/null; \
+	else echo "note: the OpenVINO provider is not installed on $$(uname -sm)"; fi
+
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) build edgekit.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .edgekit build edgekit.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf .import_linter_cache
 	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -60,5 +65,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP_INSTALL) -e '.[test]'
+	$(PIP_INSTALL) -e '.[test,qnn]'
 	@touch $@
