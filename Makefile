@@ -65,5 +65,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP_INSTALL) -e '.[test,qnn]'
+	$(PIP_INSTALL) -e '.[test,qnn,litert]'
 	@touch $@

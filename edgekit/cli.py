@@ -37,6 +37,7 @@ from edgekit.cli_options import (
 from edgekit.core.errors import EdgekitError, Infeasible, InputError
 from edgekit.core.limits import QUANTILES, Limits
 from edgekit.core.progress import Progress
+from edgekit.core.streams import keep_stdout
 from edgekit.core.target import Target
 from edgekit.core.units import format_duration, format_size
 
@@ -296,6 +297,7 @@ def fit(
 
 def main() -> NoReturn:
     """Run a verb; an error becomes one sentence on stderr, with --json an object, and a code."""
+    keep_stdout()
     try:
         exit_code = app(standalone_mode=False)
     except Infeasible as error:

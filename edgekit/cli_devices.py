@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-ModelFile = Annotated[Path, typer.Argument(help="ONNX file.")]
+ModelFile = Annotated[Path, typer.Argument(help="ONNX or TFLite file.")]
 RequireEp = Annotated[
     bool, typer.Option("--require-ep", help="Fail where a node runs on another provider.")
 ]
@@ -57,7 +57,8 @@ def devices(
                 "note": provider.note,
             }
         )
-        said = found.reason or f"ONNX Runtime {found.version}; {', '.join(provider.precisions)}"
+        runtime = f"ONNX Runtime {found.version}" if found.version else provider.package
+        said = found.reason or f"{runtime}; {', '.join(provider.precisions)}"
         lines.append(f"{provider.short:<13}{'/'.join(provider.classes):<13}{state:<10}{said}")
     print_result(as_json, {"providers": rows}, "\n".join(lines))
 
@@ -217,6 +218,8 @@ def _bench_text(model: Path, target: Target, found: Benched) -> str:
         return "\n".join(lines)
     fp32, int8 = (1e-9 * r for r in (found.peaks.fp32_macs_per_s, found.peaks.int8_macs_per_s))
     lines.append(f"peaks here, just now: {fp32:.0f} GMAC/s fp32, {int8:.0f} GMAC/s int8")
+    profiled = format_duration(sum(row.time_s for row in found.kernels))
+    lines.append(f"kernels while they are profiled, which lengthens small ones: {profiled} in all")
     lines.append(f"{'time':>10} {'share':>6} {'of peak':>8}  kernel")
     longest = sorted(found.kernels, key=lambda row: -row.time_s)
     lines += [

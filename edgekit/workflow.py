@@ -95,7 +95,7 @@ class Effort:
         )
 
 
-FULL = Effort(405_000, 360_000, 64, 32, 8, 48, narrow=False)
+FULL = Effort(405_000, 225_000, 64, 32, 8, 48, narrow=False)
 QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
 
 

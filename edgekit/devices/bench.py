@@ -17,15 +17,15 @@ from edgekit.core.errors import InputError
 from edgekit.core.figures import Measured
 from edgekit.core.kernel import Kernel
 from edgekit.core.progress import Progress
-from edgekit.core.target import Target
+from edgekit.core.target import CPU_PROVIDER, Target
 from edgekit.devices.measuring.elsewhere import run_job
 from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.placement import provider_of
 from edgekit.devices.measuring.session import load_model, open_session, random_inputs
 from edgekit.devices.networks.graph import GraphBuilder
 from edgekit.devices.networks.lowering import ProfiledModel
 from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
 from edgekit.devices.predicting.features import TERMS, is_integer, product_of, roofline_terms
-from edgekit.devices.providers.catalogue import provider_named
 
 _MIN_RUNS, _MAX_RUNS, _PROFILE_S = 20, 400, 1.0
 _PEAK_S = 0.3
@@ -66,7 +66,9 @@ class KernelRow:
     Attributes:
         node: its name in the runtime's optimised model.
         kernel: what ran.
-        time_s: mean of the fastest 30 % of its profiled runs, in seconds.
+        time_s: mean of the fastest 30 % of its profiled runs, in seconds. Profiling lengthens
+            every kernel by its own time; the sum over a network of many small kernels may be twice
+            what the network takes.
         share: of the sum over all kernels, 0..1.
         macs: multiply-adds.
         moved_bytes: inputs, outputs and weights.
@@ -112,7 +114,8 @@ def bench_model(model: Path, target: Target, *, seed: int = 0, progress: Progres
     """Measure a model file on a target.
 
     Args:
-        model: ONNX file with float32 inputs; symbolic dimensions are run with size 1.
+        model: ONNX file with float32 inputs, whose symbolic dimensions are run with size 1, or
+            TFLite file with inputs of floats or 8-bit integers.
         target: device, threads, provider, and whether that must run every node.
         seed: of inputs and resampling.
         progress: how it is shown.
@@ -131,7 +134,7 @@ def bench_model(model: Path, target: Target, *, seed: int = 0, progress: Progres
             seed=seed,
             progress=lambda done, total: update(100 * done // total),
         )[model.name]
-    if provider_named(target.ep).name != "CPUExecutionProvider":
+    if provider_of(model, target).name != CPU_PROVIDER:
         return Benched(measured, (), None, peak_memory_bytes(model, target))
     peaks = measure_peaks(target)
     rows = kernel_rows(model, target, peaks)

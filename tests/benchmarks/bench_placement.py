@@ -4,8 +4,9 @@
 
 Takes the nine networks inside the onnx wheel, the ONNX files of a folder, ten networks of edgekit
 (fp32, int8 and mixed), and one with an operator that QNN and OpenVINO have not, to every provider
-that is usable here. Prints nodes per provider, the largest difference to the CPU provider
-relative to the largest answer, and what ``--require-ep`` says. Emulated providers are marked;
+that is usable here, and the TFLite files of that folder to LiteRT. Prints nodes per provider, the
+largest difference to the CPU provider (of a TFLite file, to LiteRT without its delegate) relative
+to the largest answer, and what ``--require-ep`` says. Emulated providers are marked;
 nothing is timed.
 """
 
@@ -24,6 +25,7 @@ import onnx
 from edgekit.core.errors import EdgekitError, VerificationFailed
 from edgekit.core.target import Target
 from edgekit.devices.measuring.elsewhere import run_job
+from edgekit.devices.measuring.litert import LITERT, is_tflite
 from edgekit.devices.measuring.placement import placed_nodes, refuse_strays
 from edgekit.devices.predicting.plan import PlannedNetwork
 from edgekit.devices.providers.discovery import find_providers
@@ -41,6 +43,7 @@ OWN = (
     ("squeezenet", "int8"),
     ("resnet_random", "mixed"),
 )
+SUFFIXES = (".onnx", ".tflite")
 Row = dict[str, Any]
 
 
@@ -54,8 +57,10 @@ def main() -> None:
     print(f"{'model':<28}{'provider':<11}{'nodes':<26}{'off by':>10}  required")
     rows: list[Row] = []
     for name, model in models(arguments.models):
-        reference = _answers(model, "cpu")
+        reference = _answers(model, "cpu", delegate=False)
         for found in usable:
+            if (found.provider.short == LITERT) != is_tflite(model):
+                continue
             row = {"model": name, "ep": found.provider.short, "emulated": found.emulated}
             rows.append({**row, **_row(model, found.provider.short, reference)})
             _print(rows[-1])
@@ -65,8 +70,9 @@ def main() -> None:
 def models(folder: Path | None) -> Iterator[tuple[str, onnx.ModelProto | Path]]:
     """Name and model; the wheel's networks and the folder's files are given as files."""
     light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-    files = sorted(light.glob("*.onnx")) + (sorted(folder.glob("*.onnx")) if folder else [])
-    yield from ((path.stem, path) for path in files)
+    files = sorted(light.glob("*.onnx"))
+    files += sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES) if folder else []
+    yield from ((path.name, path) for path in files)
     for family, precision in OWN:
         network = PlannedNetwork(family, precision, 32, 0.5, 8, 0, False)
         yield f"{family} {precision}", network.model()
@@ -94,10 +100,14 @@ def _row(model: onnx.ModelProto | Path, ep: str, reference: list[np.ndarray] | s
     return {**row, "off_by": max(differences)}
 
 
-def _answers(model: onnx.ModelProto | Path, ep: str) -> list[np.ndarray] | str:
+def _answers(
+    model: onnx.ModelProto | Path, ep: str, *, delegate: bool = True
+) -> list[np.ndarray] | str:
     try:
         found: Any = run_job(
-            {"job": "answers", "seed": 0}, {"model": model}, Target(f"local?ep={ep}")
+            {"job": "answers", "seed": 0, "delegate": delegate},
+            {"model": model},
+            Target(f"local?ep={ep}"),
         )
     except EdgekitError as error:
         return str(error)

@@ -36,8 +36,9 @@ def test_shares_add_up_and_kernels_are_those_that_ran(benched: Benched) -> None:
     assert {row.kernel.dtype for row in benched.kernels} >= {"float", "uint8"}
     assert all(row.time_s > 0 and row.moved_bytes > 0 for row in benched.kernels)
     assert sum(row.macs for row in benched.kernels) > 1e5
-    total_s = sum(row.time_s for row in benched.kernels)
-    assert total_s == pytest.approx(benched.measured.p50_s, rel=0.6)
+    # Profiling adds up to some microseconds to each kernel, on some machines more than it takes.
+    total_s, n_kernels = sum(row.time_s for row in benched.kernels), len(benched.kernels)
+    assert 0.4 * benched.measured.p50_s < total_s < 2 * benched.measured.p50_s + 1e-5 * n_kernels
 
 
 def test_no_product_is_far_above_the_peaks_measured_beside_it(benched: Benched) -> None:

@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.errors import InputError, MissingExtra
 
+LITERT = "litert"
 DELEGATE, BUILT_IN = "XnnpackDelegate", "LiteRT"
 _MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 _MAGIC = b"TFL3"
@@ -20,7 +21,7 @@ _MAX_MODEL_BYTES = 2**30
 Array = NDArray[np.generic]
 
 
-def is_tflite(model: object) -> bool:
+def is_tflite(model: object) -> TypeGuard[Path | bytes]:
     """Whether a model is a TFLite file or its bytes, by the identifier in them."""
     if isinstance(model, Path):
         if not model.is_file():
@@ -37,16 +38,23 @@ class LiteRtModel:
         model: TFLite file, or its bytes; at most 1 GiB.
         n_threads: threads of the interpreter, at least 1.
         seed: of the inputs.
+        delegate: let XNNPACK take what it can; without it LiteRT's own kernels run every node.
 
     Raises:
         MissingExtra: neither ``ai-edge-litert`` nor ``tflite-runtime`` is installed.
         InputError: the file is missing, too large, or LiteRT refuses it.
     """
 
-    def __init__(self, model: Path | bytes, n_threads: int, seed: int) -> None:
-        source = _source(model)
+    def __init__(
+        self, model: Path | bytes, n_threads: int, seed: int, *, delegate: bool = True
+    ) -> None:
+        module, source = _module(), _source(model)
+        resolver = module.OpResolverType
+        chosen = resolver.AUTO if delegate else resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            self._interpreter = _interpreter_class()(**source, num_threads=n_threads)
+            self._interpreter = module.Interpreter(
+                **source, num_threads=n_threads, experimental_op_resolver_type=chosen
+            )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InputError(
@@ -69,7 +77,7 @@ class LiteRtModel:
         return [np.asarray(self._interpreter.get_tensor(o["index"])) for o in outputs]
 
     def nodes(self) -> list[tuple[str, str, str]]:
-        """(name, operator, ``DELEGATE`` or ``BUILT_IN``) of every node of the file, in order.
+        """(operator, what goes in, ``DELEGATE`` or ``BUILT_IN``) of every node of the file.
 
         A delegate stands behind the nodes it replaced, with the tensors that go in and come out:
         what lies between these is its work.
@@ -81,9 +89,22 @@ class LiteRtModel:
         for delegate in delegates:
             taken |= _between(plain, delegate)
         return [
-            (f"{o['op_name']}_{index}", o["op_name"], DELEGATE if index in taken else BUILT_IN)
+            (o["op_name"], self._inputs_text(o), DELEGATE if index in taken else BUILT_IN)
             for index, o in enumerate(plain)
         ]
+
+    def _inputs_text(self, operation: dict[str, Any]) -> str:
+        """For example ``float32[1, 8, 8, 3] and float32[16, 3, 3, 3]``."""
+        known = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
+        details = [known[int(t)] for t in operation["inputs"] if int(t) in known]
+        return " and ".join(
+            f"{np.dtype(d['dtype'])}[{', '.join(map(str, d['shape']))}]" for d in details
+        )
+
+
+def is_installed() -> bool:
+    """Whether ``ai-edge-litert`` or ``tflite-runtime`` is there."""
+    return any(importlib.util.find_spec(name.split(".")[0]) is not None for name in _MODULES)
 
 
 def random_values(shape: tuple[int, ...], dtype: type, generator: np.random.Generator) -> Array:
@@ -117,10 +138,10 @@ def _between(operations: Sequence[dict[str, Any]], delegate: dict[str, Any]) -> 
     return found
 
 
-def _interpreter_class() -> Any:
+def _module() -> Any:
     for name in _MODULES:
         if importlib.util.find_spec(name.split(".")[0]) is not None:
-            return importlib.import_module(name).Interpreter
+            return importlib.import_module(name)
     raise MissingExtra(
         "a TFLite file needs LiteRT, neither ai-edge-litert nor tflite-runtime is installed; "
         "pip install 'edgekit[litert]'"

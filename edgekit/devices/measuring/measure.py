@@ -37,11 +37,18 @@ from edgekit.devices.measuring.interleave import (
     mark_blocks,
     warm_up,
 )
-from edgekit.devices.measuring.placement import NodePlacement, assigned_nodes, refuse_strays
+from edgekit.devices.measuring.litert import LiteRtModel, is_tflite
+from edgekit.devices.measuring.placement import (
+    NodePlacement,
+    assigned_nodes,
+    litert_nodes,
+    provider_of,
+    refuse_strays,
+)
 from edgekit.devices.measuring.reference import KERNELS, ReferenceKernels
 from edgekit.devices.measuring.session import Model, open_session, random_inputs
 from edgekit.devices.measuring.telemetry import CpuTimes, load_1min, pressure_avg10
-from edgekit.devices.providers.catalogue import provider_named
+from edgekit.devices.providers.catalogue import Provider
 
 WINDOW = 3
 MIN_SESSION_S = 2.0
@@ -57,30 +64,40 @@ class Resident:
 
     Attributes:
         item: ready for ``interleave``.
+        provider: that was asked for.
         nodes: who runs each node.
     """
 
     item: Item
+    provider: Provider
     nodes: tuple[NodePlacement, ...]
 
 
 def resident(
     name: str, model: Model, target: Target, *, block_s: float, seed: int = 0
 ) -> Resident:
-    """Open a session on the provider of the target.
+    """Open a session on the provider of the target; of a TFLite file, in LiteRT.
 
     Raises:
-        InputError: the model cannot be loaded, its inputs are not float32, or the provider is not
-            usable here.
+        InputError: the model cannot be loaded, its inputs are not float32 (8-bit integers are
+            taken in TFLite files), or the provider is not usable here.
+        MissingExtra: a TFLite file, and no LiteRT.
         VerificationFailed: the target requires its provider and a node runs elsewhere.
     """
+    provider = provider_of(model, target)
+    if is_tflite(model):
+        opened = LiteRtModel(model, target.n_threads, seed)
+        nodes = litert_nodes(opened)
+        if target.require:
+            refuse_strays(model, target, nodes)
+        return Resident(Item(name, opened.run, block_s), provider, nodes)
     session = open_session(model, n_threads=target.n_threads, ep=target.ep)
     nodes = assigned_nodes(session)
     if target.require:
         refuse_strays(model, target, nodes)
     feed = random_inputs(session, seed)
     names = [output.name for output in session.get_outputs()]
-    return Resident(Item(name, lambda: session.run(names, feed), block_s), nodes)
+    return Resident(Item(name, lambda: session.run(names, feed), block_s), provider, nodes)
 
 
 def measure_models(
@@ -171,14 +188,17 @@ def measure_models(
     if raw is not None:
         raw.extend(blocks)
     steal = CpuTimes.now().steal_share_since(before)
-    figures = _figures(
-        blocks, target, n_warmup, steal, max_relative_interval, known_fast_s, max_lost, seed
+    return _figures(
+        blocks,
+        opened,
+        target.n_threads,
+        n_warmup,
+        steal,
+        max_relative_interval,
+        known_fast_s,
+        max_lost,
+        seed,
     )
-    return {
-        entry.item.name: _placed(figures[entry.item.name], entry.nodes)
-        for entry in opened
-        if entry.item.name in figures
-    }
 
 
 def _measured_elsewhere(
@@ -201,11 +221,6 @@ def _measured_elsewhere(
             for block in found["blocks"]
         )
     return {name: measured_from_json(figure) for name, figure in found["figures"].items()}
-
-
-def _placed(figure: Measured, nodes: Sequence[NodePlacement]) -> Measured:
-    placement = tuple((placed.node, placed.provider) for placed in nodes)
-    return replace(figure, conditions=replace(figure.conditions, placement=placement))
 
 
 def _take_blocks(
@@ -355,7 +370,8 @@ def _continued(progress: Progress | None, n_before: int) -> Progress | None:
 
 def _figures(
     blocks: Sequence[RawBlock],
-    target: Target,
+    opened: Sequence[Resident],
+    n_threads: int,
     n_warmup: Mapping[str, int],
     steal_share: float,
     max_relative_interval: float,
@@ -379,12 +395,15 @@ def _figures(
                 raise
     labels_s = fit_labels_s(blocks)
     figures = {}
-    for name in [name for name in n_warmup if name not in lost]:
+    for entry in opened:
+        name = entry.item.name
+        if name in lost:
+            continue
         own = _of(name, blocks)
         kept = _kept_runs(own)
         conditions = Conditions(
-            provider=provider_named(target.ep).name,
-            n_threads=target.n_threads,
+            provider=entry.provider.name,
+            n_threads=n_threads,
             n_warmup=n_warmup[name],
             n_runs=sum(runs.size for runs in kept),
             n_blocks=len(kept),
@@ -393,7 +412,8 @@ def _figures(
             steal_share=steal_share,
             reference_ratio=float(slow.max() / slow.min()),
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            is_emulated=provider_named(target.ep).is_emulated,
+            is_emulated=entry.provider.is_emulated,
+            placement=tuple((placed.node, placed.provider) for placed in entry.nodes),
         )
         p50_s, p90_s, p99_s = quantiles_s(np.concatenate(kept))
         interval_s = _interval_s(own, seed)

@@ -8,11 +8,12 @@ import onnx
 import onnxruntime as ort
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 
-from edgekit.core.errors import EdgekitError, VerificationFailed
-from edgekit.core.target import Target
+from edgekit.core.errors import EdgekitError, InputError, VerificationFailed
+from edgekit.core.target import CPU_PROVIDER, Target
 from edgekit.devices.measuring.elsewhere import is_elsewhere, run_job
+from edgekit.devices.measuring.litert import LITERT, LiteRtModel, is_tflite
 from edgekit.devices.measuring.session import Model, create_session, load_model, session_options
-from edgekit.devices.providers.catalogue import provider_named
+from edgekit.devices.providers.catalogue import Provider, provider_named
 
 _MAX_NAMED = 5
 _QUANTISE, _DEQUANTISE = "QuantizeLinear", "DequantizeLinear"
@@ -33,12 +34,32 @@ class NodePlacement:
     provider: str
 
 
+def provider_of(model: Model, target: Target) -> Provider:
+    """The provider that is asked to run a model: of a TFLite file, LiteRT's.
+
+    Raises:
+        InputError: a provider of ONNX Runtime is named for a TFLite file.
+    """
+    named = provider_named(target.ep)
+    if not is_tflite(model) or named.short == LITERT:
+        return named
+    if named.name != CPU_PROVIDER:
+        raise InputError(
+            f"a TFLite file runs in LiteRT on the CPU, got the provider {named.short}; "
+            "leave ep= out, or give an ONNX model"
+        )
+    return provider_named(LITERT)
+
+
 def placed_nodes(model: Model, target: Target) -> tuple[NodePlacement, ...]:
     """Every node and its provider, asked from the runtime's own record of the assignment.
 
     Raises:
         InputError: ONNX Runtime cannot load the model, or the provider is not usable here.
     """
+    provider_of(model, target)
+    if is_tflite(model):
+        return litert_nodes(LiteRtModel(model, target.n_threads, 0))
     if is_elsewhere(target):
         found = run_job({"job": "place"}, {"model": model}, target)
         return tuple(NodePlacement(**node) for node in found)  # type: ignore[attr-defined]
@@ -59,6 +80,14 @@ def assigned_nodes(session: ort.InferenceSession) -> tuple[NodePlacement, ...]:
             provider,
         )
         for position, (provider, node) in enumerate(nodes)
+    )
+
+
+def litert_nodes(model: LiteRtModel) -> tuple[NodePlacement, ...]:
+    """The same of a TFLite file, whose nodes have no names."""
+    return tuple(
+        NodePlacement(f"{operator}_{position}", operator, provider)
+        for position, (operator, _, provider) in enumerate(model.nodes())
     )
 
 
@@ -89,7 +118,7 @@ def require_provider(model: Model, target: Target) -> dict[str, str]:
 
 def refuse_strays(model: Model, target: Target, nodes: tuple[NodePlacement, ...]) -> None:
     """Raise VerificationFailed, as ``require_provider`` does, for nodes that are known already."""
-    wanted = provider_named(target.ep).name
+    wanted = provider_of(model, target).name
     strays = [placed for placed in nodes if placed.provider != wanted]
     if not strays:
         return
@@ -120,12 +149,19 @@ def why_strayed(model: Model, target: Target, strays: list[NodePlacement]) -> di
     Returns:
         The reason by node name.
     """
+    if is_tflite(model):
+        forms = [f"{op} with {text}" for op, text, _ in LiteRtModel(model, 1, 0).nodes()]
+        return {s.node: f"XNNPACK does not take {forms[_position(s)]}" for s in strays}
     typed = _with_types(load_model(model))
     found = {}
     for stray in strays:
         node = next((node for node in typed.graph.node if node.name == stray.node), None)
         found[stray.node] = "the runtime put it in" if node is None else _why(typed, node, target)
     return found
+
+
+def _position(placed: NodePlacement) -> int:
+    return int(placed.node.rpartition("_")[2])
 
 
 def _why(typed: ModelProto, node: NodeProto, target: Target) -> str:

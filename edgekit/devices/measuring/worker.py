@@ -10,7 +10,6 @@ of providers that print go to standard error.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,33 +17,33 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import EdgekitError
+from edgekit.core.streams import keep_stdout
 from edgekit.core.target import Target
 from edgekit.devices.measuring.interleave import RawBlock
-from edgekit.devices.measuring.measure import compare_models, measure_models
+from edgekit.devices.measuring.litert import LiteRtModel, is_tflite
+from edgekit.devices.measuring.measure import compare_models, measure_models, resident
 from edgekit.devices.measuring.placement import placed_nodes
 from edgekit.devices.measuring.session import open_session, random_inputs
-
-Say = Callable[[dict[str, object]], None]
 
 
 def main(job: Path) -> int:
     """Do one job; the exit code is 0, or that of the error."""
-    say = _own_stdout()
+    keep_stdout()
     try:
         document = json.loads(job.read_text("utf-8"))
-        say({"result": _JOBS[document["job"]](document, say)})
+        _say({"result": _JOBS[document["job"]](document)})
     except EdgekitError as error:
-        say({"error": {"type": type(error).__name__, "message": str(error)}})
+        _say({"error": {"type": type(error).__name__, "message": str(error)}})
         return error.exit_code
     return 0
 
 
-def _measure(job: dict[str, Any], say: Say) -> object:
+def _measure(job: dict[str, Any]) -> object:
     raw: list[RawBlock] = []
     figures = measure_models(
         {name: Path(path) for name, path in job["models"].items()},
         _target(job),
-        progress=lambda done, total: say({"progress": [done, total]}),
+        progress=lambda done, total: _say({"progress": [done, total]}),
         raw=raw,
         **job["settings"],
     )
@@ -52,33 +51,38 @@ def _measure(job: dict[str, Any], say: Say) -> object:
     return {"figures": {name: asdict(f) for name, f in figures.items()}, "blocks": blocks}
 
 
-def _compare(job: dict[str, Any], say: Say) -> object:
+def _compare(job: dict[str, Any]) -> object:
     return asdict(compare_models(Path(job["a"]), Path(job["b"]), _target(job), **job["settings"]))
 
 
-def _place(job: dict[str, Any], say: Say) -> object:
+def _place(job: dict[str, Any]) -> object:
     return [asdict(node) for node in placed_nodes(Path(job["model"]), _target(job))]
 
 
-def _answers(job: dict[str, Any], say: Say) -> object:
-    """Outputs for the fixed random inputs of a seed, as nested lists."""
-    target = _target(job)
-    session = open_session(Path(job["model"]), n_threads=target.n_threads, ep=target.ep)
+def _answers(job: dict[str, Any]) -> object:
+    """Outputs for the fixed random inputs of a seed, as nested lists.
+
+    Of a TFLite file with XNNPACK or without it, as ``delegate`` says.
+    """
+    target, path = _target(job), Path(job["model"])
+    if is_tflite(path):
+        opened = LiteRtModel(path, target.n_threads, job["seed"], delegate=job["delegate"])
+        return [output.tolist() for output in opened.answers()]
+    session = open_session(path, n_threads=target.n_threads, ep=target.ep)
     outputs = session.run(None, random_inputs(session, job["seed"]))
     return [output.tolist() for output in outputs]
 
 
-def _memory(job: dict[str, Any], say: Say) -> object:
+def _memory(job: dict[str, Any]) -> object:
     """Bytes that loading and running adds at the peak; None where the system does not say."""
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     target = _target(job)
     try:
         reset.write_text("5")  # the peak starts again at what is resident now
         before = _status_bytes(status, "VmHWM")
-        session = open_session(Path(job["model"]), n_threads=target.n_threads, ep=target.ep)
-        feed = random_inputs(session, 0)
+        model = resident("model", Path(job["model"]), target, block_s=0)
         for _ in range(3):
-            session.run(None, feed)
+            model.item.run()
         return _status_bytes(status, "VmHWM") - before
     except OSError:
         return None
@@ -93,19 +97,11 @@ def _target(job: dict[str, Any]) -> Target:
     return Target(job["target"], bool(job["require"]))
 
 
-def _own_stdout() -> Say:
-    """Standard output for our lines alone; what libraries print goes to standard error."""
-    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def say(line: dict[str, object]) -> None:
-        stream.write(json.dumps(line) + "\n")
-        stream.flush()
-
-    return say
+def _say(line: dict[str, object]) -> None:
+    print(json.dumps(line), flush=True)
 
 
-_JOBS: dict[str, Callable[[dict[str, Any], Say], object]] = {
+_JOBS: dict[str, Callable[[dict[str, Any]], object]] = {
     "measure": _measure,
     "compare": _compare,
     "place": _place,

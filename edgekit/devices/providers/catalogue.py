@@ -37,7 +37,8 @@ class Provider:
     Attributes:
         name: what ONNX Runtime calls it.
         short: what a target calls it, as in ``local?ep=qnn``.
-        kind: ``"built-in"`` in a build of ONNX Runtime, or ``"plug-in"``, a library of its own.
+        kind: ``"built-in"`` in a build of ONNX Runtime, ``"plug-in"``, a library of its own, or
+            ``"runtime"``, one that runs TFLite files beside ONNX Runtime.
         package: what brings it.
         platforms: as ``here()`` writes them.
         classes: device classes it can drive.
@@ -56,7 +57,7 @@ class Provider:
 
     name: str
     short: str
-    kind: Literal["built-in", "plug-in"]
+    kind: Literal["built-in", "plug-in", "runtime"]
     package: str
     platforms: tuple[str, ...]
     classes: tuple[DeviceClass, ...]

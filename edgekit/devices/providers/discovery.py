@@ -29,7 +29,8 @@ class Found:
         usable: whether a session can ask for it.
         reason: why not, and what would bring it; empty where it is usable.
         emulated: it answers as the device would, and its times say nothing.
-        version: of ONNX Runtime in its environment; empty where there is none.
+        version: of ONNX Runtime in its environment; empty where there is none, and for another
+            runtime.
     """
 
     provider: Provider
@@ -58,7 +59,8 @@ def _found(provider: Provider, here: dict[str, str] | str) -> Found:
             f"edgekit devices --install {provider.short}"
         )
     usable = not reason
-    return Found(provider, usable, reason, usable and provider.is_emulated, answer["version"])
+    version = "" if provider.kind == "runtime" else answer["version"]
+    return Found(provider, usable, reason, usable and provider.is_emulated, version)
 
 
 def _asked(python: Path) -> dict[str, str] | str:

@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 from edgekit.core.errors import InputError, MissingExtra
 from edgekit.core.target import CPU_PROVIDER
+from edgekit.devices.measuring.litert import is_installed
 from edgekit.devices.providers.catalogue import Provider, catalogue, here, provider_named
 
 
@@ -31,6 +32,10 @@ def add_provider(options: ort.SessionOptions, provider: Provider, n_threads: int
     """
     if provider.name == CPU_PROVIDER:
         return
+    if provider.kind == "runtime":
+        raise InputError(
+            f"{provider.short} runs TFLite files, got an ONNX model; take another provider"
+        )
     if reason := why_not_usable(provider):
         message = f"the provider {provider.short} must be usable here: {reason}"
         raise MissingExtra(message) if provider.extra else InputError(message)
@@ -50,9 +55,13 @@ def why_not_usable(provider: Provider) -> str:
         if provider.name in ort.get_available_providers():
             return ""
         return f"{_not_here(provider)}this build of ONNX Runtime {ort.__version__} has it not"
-    if importlib.util.find_spec(provider.module) is None:
+    if provider.kind == "runtime":
+        found = is_installed()
+    else:
+        found = importlib.util.find_spec(provider.module) is not None
+    if not found:
         return f"{_not_here(provider)}{provider.package} is not installed{_remedy(provider)}"
-    if not plug_in_devices(provider.short):
+    if provider.kind == "plug-in" and not plug_in_devices(provider.short):
         return f"{provider.package} is installed and offers no device on this machine"
     return ""
 

@@ -1,0 +1,31 @@
+"""Standard output of a process, kept for edgekit's own lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def keep_stdout() -> None:
+    """From now on ``sys.stdout`` alone writes to standard output.
+
+    Native libraries (of execution providers, for example) print to file descriptor 1 as they
+    like, and would break the one object that a reader expects there. What they print, and what
+    child processes print, goes to standard error. Where standard output is closed, nothing is
+    done.
+
+    Raises:
+        OSError: standard error is closed.
+    """
+    if sys.stdout is None:
+        return
+    sys.stdout.flush()
+    ours = os.fdopen(
+        os.dup(1),
+        "w",
+        buffering=1,
+        encoding=sys.stdout.encoding,
+        errors=sys.stdout.errors,
+    )
+    os.dup2(2, 1)
+    sys.stdout = ours
