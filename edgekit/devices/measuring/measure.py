@@ -30,6 +30,7 @@ from edgekit.devices.measuring.estimators import (
     two_way_fit,
 )
 from edgekit.devices.measuring.interleave import (
+    MAX_SLOWDOWN,
     Item,
     Progress,
     RawBlock,
@@ -385,10 +386,18 @@ def _figures(
         f"reference kernel {slow.min():.2f} to {slow.max():.2f} times its fast state, "
         f"{trend(slow):.2f} times from the first to the last third"
     )
+    advice = "stop other work on this machine and measure again, or accept a wider interval"
+    if known_fast_s and float(slow.min()) > MAX_SLOWDOWN:
+        advice = (
+            "this machine was never as fast as when it was profiled: stop other work on it and "
+            "measure again, and if it stays so, profile it again"
+        )
     lost: set[str] = set()
     for name in n_warmup:
         try:
-            _refuse_if_noisy(name, _of(name, blocks), max_relative_interval, seed, disturbance)
+            _refuse_if_noisy(
+                name, _of(name, blocks), max_relative_interval, seed, disturbance, advice
+            )
         except TooNoisy:
             lost.add(name)
             if len(lost) > max_lost:
@@ -427,8 +436,8 @@ def _refuse_if_noisy(
     max_relative_interval: float,
     seed: int,
     disturbance: str,
+    advice: str,
 ) -> None:
-    advice = "stop other work on this machine and measure again, or accept a wider interval"
     n_kept = len(_kept_runs(blocks))
     if n_kept < MIN_BLOCKS:
         raise TooNoisy(

@@ -18,7 +18,12 @@ from edgekit.devices.measuring.litert import (
     random_values,
 )
 from edgekit.devices.measuring.measure import compare_models, measure_models
-from edgekit.devices.measuring.placement import placed_nodes, provider_of, require_provider
+from edgekit.devices.measuring.placement import (
+    placed_nodes,
+    provider_of,
+    require_provider,
+    why_strayed,
+)
 from edgekit.devices.measuring.session import open_session
 from tests.devices.real import need, small_network
 from tests.devices.tflite import tflite_network
@@ -103,6 +108,10 @@ def test_inputs_are_floats_or_whole_numbers_of_8_bits() -> None:
         random_values((2,), np.int64, generator)
 
 
-def test_real_models_run_whole_on_the_delegate(data_dir: Path) -> None:
+def test_real_models_run_on_the_delegate_but_for_nodes_with_a_reason(data_dir: Path) -> None:
     for path in sorted((data_dir / "models").glob("*.tflite")):
-        assert {node.provider for node in placed_nodes(path, LOCAL)} == {DELEGATE}, path.name
+        nodes = placed_nodes(path, LOCAL)
+        strays = [node for node in nodes if node.provider != DELEGATE]
+        assert len(strays) < len(nodes) / 2, path.name
+        reasons = why_strayed(path, LOCAL, strays)
+        assert all(f"does not take {s.operator} with" in reasons[s.node] for s in strays)
