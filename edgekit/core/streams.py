@@ -11,13 +11,13 @@ def keep_stdout() -> None:
 
     Native libraries (of execution providers, for example) print to file descriptor 1 as they
     like, and would break the one object that a reader expects there. What they print, and what
-    child processes print, goes to standard error. Where standard output is closed, nothing is
-    done.
+    child processes print, goes to standard error. Where standard output is closed, or the caller
+    has put another stream in its place, nothing is done.
 
     Raises:
         OSError: standard error is closed.
     """
-    if sys.stdout is None:
+    if sys.stdout is None or sys.stdout is not sys.__stdout__:
         return
     sys.stdout.flush()
     ours = os.fdopen(

@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from edgekit.core.streams import keep_stdout
+
 _SCRIPT = """
 import ctypes, os, subprocess, sys
 from edgekit.core.streams import keep_stdout
@@ -30,3 +34,11 @@ def test_a_closed_standard_output_is_left_alone() -> None:
     script += "from edgekit.core.streams import keep_stdout; keep_stdout()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_stream_of_the_caller_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout
+    keep_stdout()
+    assert sys.stdout is before
+    print("ours")
+    assert capsys.readouterr().out == "ours\n"
