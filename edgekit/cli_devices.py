@@ -14,6 +14,7 @@ from edgekit.core.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from edgekit.devices.bench import Benched
+    from edgekit.devices.explain import ExplainedKernel
 
 app = typer.Typer()
 
@@ -101,20 +102,31 @@ def predict(
         "predicted_latency_s": found.predicted.latency_s,
         "predicted_interval_s": list(found.predicted.interval_s),
         "unknown_ops": list(found.predicted.unknown_ops),
+        "extrapolated_ops": list(found.predicted.extrapolated_ops),
         "held_out_mape": found.held_out_mape,
         "kernels": [
-            {"node": row.node, "op": row.op, "cost_s": row.cost_s, "known": row.known}
+            {
+                "node": row.node,
+                "op": row.op,
+                "cost_s": row.cost_s,
+                "known": row.known,
+                "extrapolated": row.extrapolated,
+            }
             for row in found.rows
         ],
     }
     longest = sorted(found.rows, key=lambda row: -row.cost_s)[:_N_SHOWN]
     table = "\n".join(
         f"{format_duration(row.cost_s):>10}  {row.cost_s / found.predicted.latency_s:>5.1%}  "
-        f"{row.op}  {row.node}{'' if row.known else '  (priced without a fit)'}"
+        f"{row.op}  {row.node}{_caution(row)}"
         for row in longest
     )
-    unknown = found.predicted.unknown_ops
+    unknown, far = found.predicted.unknown_ops, found.predicted.extrapolated_ops
     note = f"\nno fit for: {', '.join(unknown)}; the interval does not cover them" * bool(unknown)
+    note += (
+        f"\nfar larger or smaller than what was profiled: {', '.join(far)}; "
+        "the interval was not checked there"
+    ) * bool(far)
     text = (
         f"predicted on {found.target_text}: {format_duration(found.predicted.latency_s)} "
         f"({low} to {high} with 90 %), not measured; this profile is off by "
@@ -158,6 +170,12 @@ def compare(
         f"({low:.3f} to {high:.3f} with 95 %, {found.n_pairs} pairs on {target}): {verdict}"
     )
     print_result(as_json, lines, text)
+
+
+def _caution(row: ExplainedKernel) -> str:
+    if not row.known:
+        return "  (priced without a fit)"
+    return "  (extrapolated)" if row.extrapolated else ""
 
 
 def _bench_lines(found: Benched) -> dict[str, object]:

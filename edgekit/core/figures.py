@@ -84,11 +84,14 @@ class Predicted:
         latency_s: the estimate of the label, in seconds.
         interval_s: 90 % interval, in seconds.
         unknown_ops: operators without a cost; they are listed here and never priced as zero.
+        extrapolated_ops: operators with a kernel far larger or smaller than any the predictor was
+            fitted on; the interval was not checked there.
     """
 
     latency_s: float
     interval_s: tuple[float, float]
     unknown_ops: tuple[str, ...] = ()
+    extrapolated_ops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

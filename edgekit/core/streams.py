@@ -17,15 +17,10 @@ def keep_stdout() -> None:
     Raises:
         OSError: standard error is closed.
     """
-    if sys.stdout is None or sys.stdout is not sys.__stdout__:
+    before = sys.__stdout__
+    if before is None or sys.stdout is not before:
         return
-    sys.stdout.flush()
-    ours = os.fdopen(
-        os.dup(1),
-        "w",
-        buffering=1,
-        encoding=sys.stdout.encoding,
-        errors=sys.stdout.errors,
-    )
+    before.flush()
+    ours = os.fdopen(os.dup(1), "w", buffering=1, encoding=before.encoding, errors=before.errors)
     os.dup2(2, 1)
     sys.stdout = ours

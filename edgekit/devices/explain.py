@@ -26,12 +26,14 @@ class ExplainedKernel:
         op: operator after fusion.
         cost_s: what it adds, in seconds.
         known: whether the profile has a fit for kernels of its group.
+        extrapolated: whether it is far larger or smaller than the kernels of that fit.
     """
 
     node: str
     op: str
     cost_s: float
     known: bool
+    extrapolated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,10 @@ def explain_model(model: Path, profile: Path) -> Explained:
     predictor = known.predictor
     costs_s = predictor.kernel_costs_s(kernels).tolist()
     groups = predictor.roofline.coefficients_s
+    far = predictor.roofline.extrapolates(kernels).tolist()
     rows = tuple(
-        ExplainedKernel(entry.node, entry.kernel.op, cost_s, group_key(entry.kernel) in groups)
-        for entry, cost_s in zip(placed, costs_s, strict=True)
+        ExplainedKernel(e.node, e.kernel.op, cost_s, group_key(e.kernel) in groups, is_far)
+        for e, cost_s, is_far in zip(placed, costs_s, far, strict=True)
     )
     return Explained(
         known.target_text, predictor.predict(kernels), known.validation.accuracy.mape, rows

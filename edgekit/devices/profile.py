@@ -37,7 +37,7 @@ from edgekit.devices.probe import DeviceFacts, probe
 from edgekit.devices.providers.catalogue import Provider, provider_named
 
 KIND = "device-profile"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PROFILE_FILE = "profile.json"
 MEASUREMENTS_FILE = "measurements.parquet"
 MAX_NOISE = 0.10

@@ -32,6 +32,7 @@ def test_the_kernels_add_up_to_the_prediction(line: Line, model: Path) -> None:
     assert {row.op for row in found.rows} >= {"Conv"}
     assert found.held_out_mape == line.profile.validation.accuracy.mape
     assert not found.predicted.unknown_ops
+    assert not found.predicted.extrapolated_ops
 
 
 def test_an_operator_the_profile_has_not_seen_is_listed(line: Line, tmp_path: Path) -> None:
@@ -42,6 +43,16 @@ def test_an_operator_the_profile_has_not_seen_is_listed(line: Line, tmp_path: Pa
     unknown = {row.op for row in found.rows if not row.known}
     assert found.predicted.unknown_ops == tuple(sorted(unknown))
     assert all(row.cost_s > 0 for row in found.rows)
+
+
+def test_kernels_larger_than_any_that_was_profiled_are_named(line: Line, tmp_path: Path) -> None:
+    net = PlannedNetwork("mbconv_random", "fp32", 224, 2.0, 16, 0, False)
+    onnx.save(net.model(), tmp_path / "large.onnx")
+    found = explain_model(tmp_path / "large.onnx", line.profile_folder)
+    assert "Conv" in found.predicted.extrapolated_ops
+    assert {row.op for row in found.rows if row.extrapolated} == {
+        *found.predicted.extrapolated_ops
+    }
 
 
 def test_a_profile_of_another_runtime_is_refused(line: Line, model: Path, tmp_path: Path) -> None:

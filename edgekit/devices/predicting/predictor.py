@@ -127,12 +127,14 @@ class KernelPredictor:
         return self.correction.applied_s(kernels, costs_s)
 
     def predict(self, kernels: Sequence[Kernel]) -> Predicted:
-        """The latency of a network, its 90 % interval, and the operators without a fit."""
+        """The latency of a network, its 90 % interval, and the operators to be careful about."""
         latency_s = float(self.kernel_costs_s(kernels).sum())
         low, high = (latency_s * math.exp(bound) for bound in self.log_interval)
         known = self.roofline.coefficients_s
         unknown = sorted({k.op for k in kernels if group_key(k) not in known})
-        return Predicted(latency_s, (low, high), tuple(unknown))
+        far = self.roofline.extrapolates(kernels)
+        extrapolated = sorted({k.op for k, is_far in zip(kernels, far, strict=True) if is_far})
+        return Predicted(latency_s, (low, high), tuple(unknown), tuple(extrapolated))
 
     def corrected(self, measured: Sequence[tuple[Sequence[Kernel], Measured]]) -> KernelPredictor:
         """A predictor corrected by whole networks of the family in question, from one on.
@@ -163,6 +165,7 @@ class KernelPredictor:
             "tree_features": list(TREE_FEATURES),
             "coefficients_s": {k: list(v) for k, v in self.roofline.coefficients_s.items()},
             "fallback_s": list(self.roofline.fallback_s),
+            "range_s": {k: list(v) for k, v in self.roofline.range_s.items()},
             "trees": None if self.trees is None else self.trees.text.split("\n"),
             "groups": [] if self.trees is None else list(self.trees.groups),
             "overhead": {
@@ -199,7 +202,7 @@ class KernelPredictor:
                 "profile again into another folder"
             )
         return cls(
-            Roofline(parsed.coefficients_s, parsed.fallback_s),
+            Roofline(parsed.coefficients_s, parsed.fallback_s, parsed.range_s),
             Trees("\n".join(parsed.trees), parsed.groups) if parsed.trees else None,
             parsed.overhead,
             parsed.log_interval,
@@ -213,6 +216,7 @@ class _Document(BaseModel):
     tree_features: list[str]
     coefficients_s: dict[str, tuple[float, ...]]
     fallback_s: tuple[float, ...]
+    range_s: dict[str, tuple[float, float]]
     trees: list[str] | None
     groups: list[str]
     overhead: Overhead

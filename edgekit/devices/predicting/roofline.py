@@ -30,6 +30,7 @@ _MIN_SHAPES = 6
 _GENERIC = ("call", "bytes_in", "bytes_out", "weight_bytes", "macs_padded")
 _IS_GENERIC = np.array([name in _GENERIC for name in TERMS])
 _SMALLEST_S = 1e-7
+_FAR = 1.5
 _WEIGHT_POWER = 0.8
 
 
@@ -40,10 +41,13 @@ class Roofline:
     Attributes:
         coefficients_s: seconds per unit of each of ``TERMS``, by group key.
         fallback_s: the same over all groups, for kernels of a group that was not seen.
+        range_s: shortest and longest time this roofline gives to the kernels it was fitted on, in
+            seconds, by group key.
     """
 
     coefficients_s: Mapping[str, tuple[float, ...]]
     fallback_s: tuple[float, ...]
+    range_s: Mapping[str, tuple[float, float]]
 
     def times_s(self, kernels: Sequence[Kernel]) -> Array:
         """(n_kernels,) seconds, at least 0.1 us each."""
@@ -52,6 +56,17 @@ class Roofline:
         )
         terms = np.array([roofline_terms(kernel) for kernel in kernels])
         return np.asarray(np.maximum((rates * terms).sum(axis=1), _SMALLEST_S))
+
+    def extrapolates(self, kernels: Sequence[Kernel]) -> NDArray[np.bool_]:
+        """(n_kernels,) whether a kernel lies outside of what its group was fitted on.
+
+        That is where the roofline gives it half as much again as the longest of those kernels, or
+        less than two thirds of the shortest. A group that was not seen has no such kernels.
+        """
+        ranges = np.array([self.range_s.get(group_key(k), (0.0, np.inf)) for k in kernels])
+        times_s = self.times_s(kernels)
+        low_s, high_s = ranges.reshape(-1, 2).T
+        return np.asarray((times_s > _FAR * high_s) | (times_s < low_s / _FAR), dtype=np.bool_)
 
 
 def fit_roofline(kernels: Sequence[Kernel], times_s: Array) -> Roofline:
@@ -71,7 +86,13 @@ def fit_roofline(kernels: Sequence[Kernel], times_s: Array) -> Roofline:
         n_shapes = len({kernels[row] for row in members[key]})
         allowed = np.ones(len(TERMS), bool) if n_shapes >= _MIN_SHAPES else _IS_GENERIC
         fits[key] = _rates_s(terms[rows], times_s[rows], allowed)
-    return Roofline(fits, _rates_s(terms, times_s, _IS_GENERIC))
+    fitted = Roofline(fits, _rates_s(terms, times_s, _IS_GENERIC), {})
+    given_s = fitted.times_s(kernels)
+    ranges = {
+        key: (float(given_s[rows].min()), float(given_s[rows].max()))
+        for key, rows in members.items()
+    }
+    return Roofline(fitted.coefficients_s, fitted.fallback_s, ranges)
 
 
 def _rates_s(terms: Array, times_s: Array, allowed: NDArray[np.bool_]) -> tuple[float, ...]:

@@ -74,6 +74,19 @@ def test_unknown_operators_are_listed_and_not_free(predictor):
     assert predictor.kernel_costs_s([odd])[0] > 0
 
 
+def test_kernels_far_from_those_of_the_fit_are_named(predictor):
+    known = [
+        kernel for sample in random_samples(MIN_NETWORKS_FOR_TREES) for kernel in sample.kernels
+    ]
+    assert not predictor.roofline.extrapolates(known).any()
+    assert predictor.predict(known).extrapolated_ops == ()
+    huge = conv(3, 1024, 512)
+    assert predictor.roofline.extrapolates([known[0], huge]).tolist() == [False, True]
+    assert predictor.predict([known[0], huge]).extrapolated_ops == (huge.op,)
+    shape = (1, 16, 8, 8)
+    assert not predictor.roofline.extrapolates([plain("Erf", (shape,), shape)]).any()
+
+
 def test_the_interval_holds_the_prediction_and_most_labels(predictor):
     fresh = random_samples(30, seed=4)
     predicted = [predictor.predict(sample.kernels) for sample in fresh]
