@@ -64,7 +64,9 @@ def test_an_evaluation_measures_all_three_figures(
     entry = patient(lambda: evaluate(MIXED))
     assert entry.candidate == MIXED
     assert entry.accuracy.n_images == 64
-    assert entry.latency.label_s <= entry.latency.p50_s <= entry.latency.p90_s
+    # The label is fitted over blocks: on a busy machine it may lie a little above the median.
+    assert entry.latency.label_s <= 1.1 * entry.latency.p50_s
+    assert entry.latency.p50_s <= entry.latency.p90_s
     assert entry.latency.conditions.provider == "CPUExecutionProvider"
     assert entry.size_bytes == pytest.approx(candidate_model(space, MIXED).ByteSize(), rel=0.01)
 

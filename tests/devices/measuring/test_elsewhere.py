@@ -50,7 +50,8 @@ def test_a_model_is_measured_there_as_here() -> None:
     assert {provider for _, provider in figure.conditions.placement} == {
         "OpenVINOExecutionProvider"
     }
-    assert 0 < figure.label_s <= figure.p50_s <= figure.p90_s < 1
+    assert 0 < figure.label_s <= 1.1 * figure.p50_s
+    assert figure.p50_s <= figure.p90_s < 1
     assert fit_labels_s(raw)["small"] == pytest.approx(figure.label_s)
     assert seen[-1] == (len(raw), len(raw))
 
