@@ -152,6 +152,8 @@ def measure_models(
     """
     if not models:
         raise InputError("at least one model is needed to measure, got none")
+    for model in models.values():
+        provider_of(model, target)  # refuses a pair that cannot be, wherever it would run
     if is_elsewhere(target):
         settings = {
             "n_passes": n_passes,
@@ -290,6 +292,8 @@ def compare_models(
     """
     if n_pairs < 2:
         raise InputError(f"a comparison needs at least 2 pairs, got {n_pairs}")
+    for model in (a, b):
+        provider_of(model, target)
     if is_elsewhere(target):
         settings = {"n_pairs": n_pairs, "block_s": block_s, "seed": seed}
         found: Any = run_job({"job": "compare", "settings": settings}, {"a": a, "b": b}, target)

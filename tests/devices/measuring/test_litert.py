@@ -91,6 +91,10 @@ def test_providers_and_files_that_do_not_match_are_refused() -> None:
     assert provider_of(tflite_network(), LOCAL).name == DELEGATE
     with pytest.raises(InputError, match="runs in LiteRT on the CPU, got the provider qnn"):
         provider_of(tflite_network(), Target("local?ep=qnn"))
+    with pytest.raises(InputError, match="got the provider openvino"):
+        measure_models({"net": tflite_network()}, Target("local?ep=openvino"))
+    with pytest.raises(InputError, match="got the provider openvino"):
+        compare_models(tflite_network(), small_network(), Target("local?ep=openvino"))
     with pytest.raises(InputError, match="litert runs TFLite files"):
         open_session(small_network(), n_threads=1, ep="litert")
     with pytest.raises(InputError, match="LiteRT must be able to load"):
