@@ -20,7 +20,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.provenance import git_revision, utc_now, versions
 from edgekit.core.target import Target
 from edgekit.core.task import Task, load_task
-from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.probe import probe
 from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
 from edgekit.export.bundle import Bundle, check_place, write_bundle
@@ -477,6 +477,7 @@ def _measure(run: Run, candidate: Candidate) -> Measured:
     figures = measure_models(
         {candidate.text: model},
         Target(run.settings.target),
+        patience_s=LONG_PATIENCE_S,
         known_fast_s=run.settings.reference_fast_s,
     )
     return figures[candidate.text]

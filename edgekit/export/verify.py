@@ -17,7 +17,7 @@ from edgekit.core.provenance import utc_now, versions
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.core.units import format_duration, format_size
-from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.measuring.placement import NodePlacement, placed_nodes
 from edgekit.devices.probe import probe as probe_device
 from edgekit.export.block_times import BlockTime, block_times
@@ -230,6 +230,7 @@ def _latency(
             {MODEL: model},
             target,
             seed=seed,
+            patience_s=LONG_PATIENCE_S,
             known_fast_s=known_fast_s,
             progress=_in_percent(update),
         )

@@ -15,7 +15,7 @@ from edgekit.core.figures import MeasuredAccuracy
 from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.target import Target
 from edgekit.core.task import Preprocessing, Split, Task
-from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.probe import probe
 from edgekit.search.lowering import candidate_model, int8_blocks
 from edgekit.search.network import MBConvNet
@@ -120,6 +120,7 @@ class Evaluator:
             {candidate.text: model},
             self._target,
             max_relative_interval=SEARCH_INTERVAL,
+            patience_s=LONG_PATIENCE_S,
             known_fast_s=self._known_fast_s,
         )[candidate.text]
         return Evaluated(candidate, accuracy, latency, model.ByteSize())

@@ -21,7 +21,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.core.units import format_duration, format_size
-from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import (
     BLOCKS_FILE,
@@ -345,6 +345,7 @@ def measure_candidates(
             models,
             target,
             max_relative_interval=SEARCH_INTERVAL,
+            patience_s=LONG_PATIENCE_S,
             known_fast_s=known_fast_s,
             max_lost=len(candidates) // _MAY_BE_LOST,
             progress=lambda done, total: update(100 * done // total),

@@ -55,6 +55,7 @@ WINDOW = 3
 MIN_SESSION_S = 2.0
 N_RETRIES = 3
 PATIENCE_S = 30.0
+LONG_PATIENCE_S = 120.0  # where a slow minute of a shared machine would end hours of work
 MIN_BLOCKS = 5
 _MAX_TAKES = 3
 
