@@ -62,15 +62,36 @@ def profile(
     target: Annotated[str, typer.Argument(help="local or local?threads=N.")],
     out: Out = Path("build/profile"),
     quick: Quick = False,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            help="Folder of another target's profile, to carry over by timing a few whole "
+            "networks; also for providers that hide their kernels. May be given again.",
+        ),
+    ] = None,
+    networks: Annotated[
+        int, typer.Option("--networks", help="Networks to time with --from, 10 to 61.")
+    ] = 20,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure a device and fit its latency predictor."""
     device = Target(target)
     _check_out(out)
+    if known and quick:
+        raise InputError("a profile is either --quick or --from others, got both; leave one out")
     from edgekit.workflow import REPORT, profile_target
 
-    made = profile_target(device, out, quick=quick, seed=seed, progress=Progress(quiet=as_json))
+    made = profile_target(
+        device,
+        out,
+        quick=quick,
+        known=known or (),
+        n_networks=networks,
+        seed=seed,
+        progress=Progress(quiet=as_json),
+    )
     accuracy = made.validation.accuracy
     lines = {
         "profile": str(out / "profile.json"),
@@ -78,18 +99,21 @@ def profile(
         "device": made.facts.cpu_model,
         "target": made.target_text,
         "networks_measured": made.provenance.n_networks,
+        "transferred_from": list(made.provenance.known),
         "held_out_networks": accuracy.n_networks,
         "held_out_mape": accuracy.mape,
         "held_out_within_10_percent": accuracy.within_10,
         "held_out_kendall_tau": accuracy.tau,
         "floor_mape": made.validation.floor.mape,
     }
+    came_from = f"carried over from: {made.provenance.known[0]}\n" if made.provenance.known else ""
     text = (
         f"{made.facts.cpu_model}, {made.facts.n_threads} thread(s)\n"
         f"{made.provenance.n_networks} networks measured in {made.provenance.duration_s:.0f} s; "
         f"on {accuracy.n_networks} networks of other families the predictor is off by "
         f"{accuracy.mape:.1%} (two measurements of the same differ by "
         f"{made.validation.floor.mape:.1%})\n"
+        f"{came_from}"
         f"profile: {lines['profile']}\nreport:  {lines['report']}"
     )
     print_result(as_json, lines, text)

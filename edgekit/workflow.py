@@ -23,6 +23,8 @@ from edgekit.core.task import Task, load_task
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.probe import probe
 from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
+from edgekit.devices.transferring import N_NETWORKS, profile_by_transfer
+from edgekit.devices.transferring import PLAN as TRANSFER
 from edgekit.export.bundle import Bundle, check_place, write_bundle
 from edgekit.export.manifest import Provenance, TaskRecord
 from edgekit.export.onnx_model import export_onnx
@@ -48,7 +50,7 @@ from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
 from edgekit.search.store import TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named
 from edgekit.search.supernet_training import WEIGHTS
-from edgekit.training.loop import FILTER_RATE, LEARNING_RATE, TrainRecipe
+from edgekit.training.loop import LEARNING_RATE, TrainRecipe
 from edgekit.training.simulate import blocks_of
 
 REPORT = "report.html"
@@ -76,26 +78,24 @@ class Effort:
     n_table_networks: int
     narrow: bool
 
-    def recipe(self, task: Task, n_images: int, seed: int, rate: float) -> TrainRecipe:
+    def recipe(self, task: Task, n_images: int, seed: int) -> TrainRecipe:
         """A training of ``n_images`` images of a task, in whole epochs.
 
         Args:
             task: the data.
             n_images: counting repeats, above 0.
             seed: of order, augmentation and sampled sub-networks.
-            rate: peak learning rates as a share of those of a training from scratch, above 0.
         """
         return TrainRecipe(
             n_epochs=max(1, round(n_images / len(task.train))),
             batch_size=self.batch_size,
-            learning_rate=rate * LEARNING_RATE * self.batch_size / 128,
-            filter_rate=rate * FILTER_RATE,
+            learning_rate=LEARNING_RATE * self.batch_size / 128,
             mirror=task.source["kind"] != "embedded",
             seed=seed,
         )
 
 
-FULL = Effort(405_000, 225_000, 64, 32, 8, 48, narrow=False)
+FULL = Effort(405_000, 450_000, 64, 32, 8, 48, narrow=False)
 QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
 
 
@@ -104,6 +104,8 @@ def profile_target(
     out: Path | str = "build/profile",
     *,
     quick: bool = False,
+    known: Sequence[Path | str] = (),
+    n_networks: int = N_NETWORKS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> DeviceProfile:
@@ -113,6 +115,10 @@ def profile_target(
         target: the device and its thread count.
         out: folder of the profile; ``report.html`` is left beside it.
         quick: two minutes instead of up to twenty, with a coarser predictor.
+        known: folders of profiles of other targets: their predictors are carried over to this one
+            by timing a few whole networks here, which also serves providers that hide their
+            kernels. Empty to time kernels.
+        n_networks: networks such a transfer is fitted on, 10 to 61.
         seed: of the plan, the order and the fit.
         progress: how to show it; None for stderr.
 
@@ -122,12 +128,21 @@ def profile_target(
     """
     target, out, progress = _target(target), Path(out), progress or Progress()
     if (out / PROFILE_FILE).is_file():
-        known = DeviceProfile.load(out)
-        fine = quick or known.provenance.plan != "quick"
-        if fine and known.facts.fingerprint == probe(target).fingerprint:
-            return known
-    profile = profile_device(target, out, quick=quick, seed=seed, progress=progress)
+        there = DeviceProfile.load(out)
+        plan = there.provenance.plan
+        fine = plan == TRANSFER if known else plan != TRANSFER and (quick or plan != "quick")
+        if fine and there.facts.fingerprint == probe(target).fingerprint:
+            return there
     command = f"edgekit profile '{target.text}' --out {out}" + " --quick" * quick
+    if known:
+        profiles = [DeviceProfile.load(Path(folder)) for folder in known]
+        profile = profile_by_transfer(
+            target, out, profiles, n_networks=n_networks, seed=seed, progress=progress
+        )
+        command += "".join(f" --from {folder}" for folder in known)
+        command += f" --networks {n_networks}"
+    else:
+        profile = profile_device(target, out, quick=quick, seed=seed, progress=progress)
     write_report(out / REPORT, render_profile(profile_report(profile, command)))
     return profile
 
@@ -196,7 +211,7 @@ def run_search(
         reference_fast_s=profile.reference_fast_s,
         target=target.text,
         space=space.recipe,
-        training=effort.recipe(task, effort.supernet_images, seed, 1.0),
+        training=effort.recipe(task, effort.supernet_images, seed),
         strategy=strategy,
         limits=limits or Limits(),
         n_evaluations=effort.n_evaluations,
@@ -289,7 +304,7 @@ def export_bundle(
     check_place(Path(out).absolute())
     seed = run.settings.seed
     n_images = effort.finetune_images
-    recipe = effort.recipe(task, n_images, seed + 2, 0.5) if n_images else None
+    recipe = effort.recipe(task, n_images, seed + 2) if n_images else None
     net = finetuned(run, candidate, task, recipe, progress=progress)
     weight_max = probe(Target(run.settings.target)).int8_weight_max
     architecture = run.space.decode(candidate)

@@ -37,7 +37,7 @@ from edgekit.devices.probe import DeviceFacts, probe
 from edgekit.devices.providers.catalogue import Provider, provider_named
 
 KIND = "device-profile"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PROFILE_FILE = "profile.json"
 MEASUREMENTS_FILE = "measurements.parquet"
 MAX_NOISE = 0.10
@@ -49,7 +49,7 @@ class Provenance:
     """How a profile came about.
 
     Attributes:
-        plan: ``"full"``, ``"quick"`` or ``"custom"``.
+        plan: ``"full"``, ``"quick"``, ``"custom"`` or ``"transfer"``.
         seed: of plan, order and fit.
         n_networks: that were timed.
         n_passes: blocks per network and session.
@@ -64,6 +64,8 @@ class Provenance:
         measured_at: UTC time, ISO 8601.
         revision: git revision of edgekit, empty where it does not lie in a repository.
         versions: (package, version).
+        known: of a transfer, the devices and targets it came from, the one that was used first;
+            empty where kernels were timed.
     """
 
     plan: str
@@ -81,6 +83,7 @@ class Provenance:
     measured_at: str
     revision: str
     versions: tuple[tuple[str, str], ...]
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +217,7 @@ def profile_device(
     _check_provider(provider_named(target.ep))
     kind = "custom" if plan is not None else "quick" if quick else "full"
     plan = plan or (quick_plan(seed) if quick else full_plan(seed))
-    started, before = datetime.now(UTC), CpuTimes.now()
-    facts = probe(target)
+    session = Session.begin(target)
     sources = [Source(n.name, n.family, n.precision, n.model) for n in plan.networks]
     samples, blocks = take_samples(
         sources,
@@ -229,48 +231,105 @@ def profile_device(
     )
     fitted, held_out = _parted(samples, plan.networks)
     predictor = fit_predictor(fitted, seed=seed)
-    reference_s = np.array([block.reference_s for block in blocks])
-    slow = slowdown(reference_s)
-    provenance = Provenance(
+    return session.written(
+        folder,
+        predictor,
+        validate(predictor, held_out),
+        blocks,
         plan=kind,
         seed=seed,
         n_networks=len(samples),
         n_passes=plan.n_passes,
-        n_discarded=N_DISCARDED,
-        n_blocks=len(blocks),
-        n_blocks_marked=sum(block.marked for block in blocks),
-        n_runs=sum(block.durations_s.size for block in blocks),
-        load_1min=load_1min(),
-        steal_share=CpuTimes.now().steal_share_since(before),
-        reference_ratio=float(slow.max() / slow.min()),
-        duration_s=(datetime.now(UTC) - started).total_seconds(),
-        measured_at=started.isoformat(timespec="seconds"),
-        revision=git_revision() or "",
-        versions=tuple(versions().items()),
     )
-    profile = DeviceProfile(
-        target.text,
-        facts,
-        tuple(fast_state_s(reference_s).tolist()),
-        predictor,
-        validate(predictor, held_out),
-        provenance,
-    )
-    write_measurements(folder / MEASUREMENTS_FILE, blocks)
-    profile.save(folder)
-    return profile
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One profiling from its beginning, and how it ends in a folder.
+
+    Attributes:
+        target: what is profiled.
+        facts: as found at the beginning.
+        started: when.
+        before: CPU time then.
+    """
+
+    target: Target
+    facts: DeviceFacts
+    started: datetime
+    before: CpuTimes
+
+    @classmethod
+    def begin(cls, target: Target) -> Session:
+        """Look at the device and at the clock."""
+        return cls(target, probe(target), datetime.now(UTC), CpuTimes.now())
+
+    def written(
+        self,
+        folder: Path,
+        predictor: KernelPredictor,
+        validation: Validation,
+        blocks: Sequence[RawBlock],
+        *,
+        plan: str,
+        seed: int,
+        n_networks: int,
+        n_passes: int,
+        known: tuple[str, ...] = (),
+    ) -> DeviceProfile:
+        """Write ``profile.json`` and ``measurements.parquet``; arguments as in ``Provenance``."""
+        reference_s = np.array([block.reference_s for block in blocks])
+        slow = slowdown(reference_s)
+        provenance = Provenance(
+            plan=plan,
+            seed=seed,
+            n_networks=n_networks,
+            n_passes=n_passes,
+            n_discarded=N_DISCARDED,
+            n_blocks=len(blocks),
+            n_blocks_marked=sum(block.marked for block in blocks),
+            n_runs=sum(block.durations_s.size for block in blocks),
+            load_1min=load_1min(),
+            steal_share=CpuTimes.now().steal_share_since(self.before),
+            reference_ratio=float(slow.max() / slow.min()),
+            duration_s=(datetime.now(UTC) - self.started).total_seconds(),
+            measured_at=self.started.isoformat(timespec="seconds"),
+            revision=git_revision() or "",
+            versions=tuple(versions().items()),
+            known=known,
+        )
+        profile = DeviceProfile(
+            self.target.text,
+            self.facts,
+            tuple(fast_state_s(reference_s).tolist()),
+            predictor,
+            validation,
+            provenance,
+        )
+        write_measurements(folder / MEASUREMENTS_FILE, blocks)
+        profile.save(folder)
+        return profile
 
 
 def _check_provider(provider: Provider) -> None:
+    refuse_emulated(provider)
+    if provider.hides_nodes:
+        raise InputError(
+            f"a profile is made of kernels the runtime shows, {provider.short} hides its own; "
+            "profile the CPU provider, then this one with --from and the folder of that profile"
+        )
+
+
+def refuse_emulated(provider: Provider) -> None:
+    """Times of an emulator say nothing about the device.
+
+    Raises:
+        InputError: the provider is emulated here.
+    """
     if provider.is_emulated:
         raise InputError(
             f"a profile needs times of the device itself, {provider.short} only emulates it here; "
             "profile on the device"
-        )
-    if provider.hides_nodes:
-        raise InputError(
-            f"a profile is made of kernels the runtime shows, {provider.short} hides its own; "
-            "take edgekit bench for whole models, or profile another provider"
         )
 
 

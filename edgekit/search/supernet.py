@@ -7,8 +7,6 @@ its kernel transformation matrices.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,6 +16,7 @@ from edgekit.core.candidate import Candidate
 from edgekit.search.network import Head, InvertedResidual, MBConvNet, Stem
 from edgekit.search.spaces.mbconv import SKIP, MBConvSpace, Operation
 from edgekit.training.depthwise import depthwise_conv
+from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation
 
 _MAX_KERNEL, _MAX_EXPANSION = 7, 6
@@ -124,9 +123,7 @@ def _start_residuals_small(net: Supernet) -> None:
             nn.init.constant_(block.full.project.get_parameter("bn.weight"), 0.5)
 
 
-def sandwich_objective(
-    net: Supernet, smoothing: float, n_random: int
-) -> Callable[[torch.Tensor, torch.Tensor, np.random.Generator], float]:
+def sandwich_objective(net: Supernet, smoothing: float, n_random: int) -> Objective:
     """Largest network on labels, smaller ones on its logits, gradients added up in one step.
 
     The sandwich rule with in-place distillation of Yu & Huang 2019 (arXiv 1903.05134). We draw the
@@ -144,12 +141,12 @@ def sandwich_objective(
     space = net.space
     largest, smallest = space.largest(), space.smallest()
 
-    def objective(x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> float:
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         logits = net(x, largest)
         loss = cross_entropy(logits, y, smoothing)
         loss.backward()
-        drawn = [random_architecture(space, rng) for _ in range(n_random)]
-        if drawn and rng.random() < 0.25:
+        drawn = [random_architecture(space, step.rng) for _ in range(n_random)]
+        if drawn and step.rng.random() < 0.25:
             drawn[0] = smallest
         for candidate in drawn:
             distillation(net(x, candidate), logits).backward()

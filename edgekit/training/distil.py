@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
 import torch
 from torch import nn
 
+from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation
 
+TAUGHT_SHARE = 0.5
 
-def distilling_objective(
-    student: nn.Module, teacher: nn.Module, smoothing: float
-) -> Callable[[torch.Tensor, torch.Tensor, np.random.Generator], float]:
-    """Half the loss against the labels, half against a frozen teacher's answers.
+
+def distilling_objective(student: nn.Module, teacher: nn.Module, smoothing: float) -> Objective:
+    """A loss against a frozen teacher's answers that gives way to the one against the labels.
+
+    Both are halves of the loss at first; the teacher's falls linearly to nothing in the middle of
+    the training. A student that is trained for long passes a teacher that was not, and from then
+    on is held back by it (Cho & Hariharan 2019, arXiv 1910.01348, section 4.3, who stop at once).
 
     Args:
         student: what is trained; images ``(batch, 3, r, r)`` to logits ``(batch, classes)``.
         teacher: its answers are the second target; put into evaluation mode here.
-        smoothing: label smoothing of the first half, 0..1.
+        smoothing: label smoothing of the loss against the labels, 0..1.
 
     Returns:
         An objective for ``edgekit.training.loop.train``.
     """
     teacher.eval()
 
-    def objective(x: torch.Tensor, y: torch.Tensor, _: np.random.Generator) -> float:
-        with torch.no_grad():
-            target = teacher(x)
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        share = max(0.0, 0.5 * (1 - step.done / TAUGHT_SHARE))
         logits = student(x)
-        loss = 0.5 * cross_entropy(logits, y, smoothing) + 0.5 * distillation(logits, target)
+        loss = (1 - share) * cross_entropy(logits, y, smoothing)
+        if share > 0:
+            with torch.no_grad():
+                target = teacher(x)
+            loss = loss + share * distillation(logits, target)
         loss.backward()
         return float(loss.detach())
 

@@ -22,8 +22,23 @@ from edgekit.training.memory import keep_freed_memory
 from edgekit.training.optimizer import Muon, make_optimizer
 
 LEARNING_RATE, FILTER_RATE = 0.2, 0.03
-Objective = Callable[[torch.Tensor, torch.Tensor, np.random.Generator], float]
-"""Accumulates the gradients of one batch and returns the loss: ``objective(x, y, rng)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a training stands.
+
+    Attributes:
+        rng: for the random choices of this step; the same when a training goes on.
+        done: share of the steps that lie behind it, 0..1.
+    """
+
+    rng: np.random.Generator
+    done: float
+
+
+Objective = Callable[[torch.Tensor, torch.Tensor, Step], float]
+"""Accumulates the gradients of one batch and returns the loss: ``objective(x, y, step)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +211,8 @@ def train(
             if step < recipe.small_share * n_steps:
                 x = three_quarters(x)
             optimizer.zero_grad(set_to_none=True)
-            loss = objective(x, y, np.random.default_rng((recipe.seed, 2, step)))
+            rng = np.random.default_rng((recipe.seed, 2, step))
+            loss = objective(x, y, Step(rng, step / n_steps))
             _check_finite(loss, step)
             optimizer.step()
             average.update(model, step)

@@ -55,7 +55,7 @@ from edgekit.search.lowering import candidate_model
 from edgekit.search.network import MBConvNet
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace, Stage
 from edgekit.training.batchnorm import reestimate
-from edgekit.training.loop import train
+from edgekit.training.loop import Step, train
 from edgekit.training.losses import cross_entropy
 from edgekit.training.simulate import blocks_of
 from edgekit.workflow import FULL, Effort, fit, profile_target, resume_search
@@ -210,7 +210,7 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 def _largest_int8(task: Task, work: Path, effort: Effort) -> Row:
     """The largest sub-network, fine-tuned alike, every node quantised by ``quantize_static``."""
     run = resume_search(work / f"simq-{SHARES[0]}" / "run", task)
-    recipe = effort.recipe(task, effort.finetune_images, 2, 0.5)
+    recipe = effort.recipe(task, effort.finetune_images, 2)
     net = finetuned(run, run.space.largest(), task, recipe, progress=Progress())
     model = export_onnx(net, task.preprocessing.resolution, blocks_of(net))
     plain, ready, whole = (work / f"largest-{n}.onnx" for n in ("fp32", "ready", "int8"))
@@ -251,9 +251,9 @@ def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
     torch.set_num_threads(os.cpu_count() or 1)
     net = MBConvNet(space, space.decode(candidate))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = replace(FULL.recipe(task, len(task.train), 0, 1.0), n_epochs=HAND_MADE_EPOCHS)
+    recipe = replace(FULL.recipe(task, len(task.train), 0), n_epochs=HAND_MADE_EPOCHS)
 
-    def objective(x: torch.Tensor, y: torch.Tensor, _: np.random.Generator) -> float:
+    def objective(x: torch.Tensor, y: torch.Tensor, _: Step) -> float:
         loss = cross_entropy(net(x), y, recipe.label_smoothing)
         loss.backward()
         return float(loss.detach())

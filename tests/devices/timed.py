@@ -47,9 +47,9 @@ def random_samples(n_samples: int, seed: int = 0, factor: float = 1.0) -> list[N
                 f"family{index % 2}",
                 "fp32",
                 kernels,
-                times_s + PROFILING_S,
                 label_s,
                 (label_s, label_s),
+                times_s + PROFILING_S,
             )
         )
     return samples

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from onnx import ModelProto
@@ -28,7 +27,7 @@ from edgekit.search.lowering import int8_blocks
 from edgekit.search.network import MBConvNet
 from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
 from edgekit.training.batchnorm import reestimate
-from edgekit.training.loop import TrainRecipe, train
+from edgekit.training.loop import Step, TrainRecipe, train
 from edgekit.training.simulate import blocks_of
 
 # operations, one of them a skip; then precisions: int8 in the stem, one block and the head
@@ -84,7 +83,7 @@ def exported(digits_task: Task) -> Exported:
 
 
 def train_briefly(net: MBConvNet, task: Task) -> None:
-    def objective(x: torch.Tensor, y: torch.Tensor, _: np.random.Generator) -> float:
+    def objective(x: torch.Tensor, y: torch.Tensor, _: Step) -> float:
         loss = functional.cross_entropy(net(x), y)
         loss.backward()
         return float(loss.detach())

@@ -61,7 +61,7 @@ def sample_by_law(space: MBConvSpace, candidate: Candidate) -> NetworkSample:
     label_s = float(times_s.sum())
     family = f"family{sum(candidate.genes) % 2}"
     return NetworkSample(
-        candidate.text, family, "mixed", kernels, times_s, label_s, (label_s, label_s)
+        candidate.text, family, "mixed", kernels, label_s, (label_s, label_s), times_s
     )
 
 

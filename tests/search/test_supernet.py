@@ -15,6 +15,7 @@ from edgekit.search.supernet import (
     random_architecture,
     sandwich_objective,
 )
+from edgekit.training.loop import Step
 from edgekit.training.losses import cross_entropy, distillation
 from tests.search.synthetic import drawn
 
@@ -85,7 +86,7 @@ def test_the_sandwich_adds_the_gradients_of_its_networks(
     x, y = _batch(), torch.arange(8)
     objective = sandwich_objective(net, 0.1, 2)
     seed = next(s for s in range(50) if _draws(space, s)[1] >= 0.25)
-    loss = objective(x, y, np.random.default_rng(seed))
+    loss = objective(x, y, Step(np.random.default_rng(seed), 0.0))
     summed = [p.grad.clone() for p in net.parameters() if p.grad is not None]
     net.zero_grad()
     logits = net(x, space.largest())
@@ -104,7 +105,7 @@ def _draws(space: MBConvSpace, seed: int) -> tuple[list[Candidate], float]:
 
 
 def test_the_largest_alone_gives_every_weight_a_gradient(net: Supernet) -> None:
-    sandwich_objective(net, 0.0, 0)(_batch(), torch.arange(8), np.random.default_rng(0))
+    sandwich_objective(net, 0.0, 0)(_batch(), torch.arange(8), Step(np.random.default_rng(0), 0.0))
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 

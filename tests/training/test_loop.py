@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from edgekit.training.augment import to_tensor
 from edgekit.training.checkpoint import load_checkpoint
 from edgekit.training.loop import (
     Averaged,
+    Step,
     TrainRecipe,
     schedule_at,
     three_quarters,
@@ -37,12 +37,12 @@ class _Stop(Exception):
 def _objective(net: nn.Module, stop_at: int | None = None) -> Callable[..., float]:
     n_called = 0
 
-    def objective(x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> float:
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         nonlocal n_called
         if n_called == stop_at:
             raise _Stop
         n_called += 1
-        loss = cross_entropy(net(x), y, 0.1) * float(rng.uniform(0.5, 1.5))
+        loss = cross_entropy(net(x), y, 0.1) * float(step.rng.uniform(0.5, 1.5))
         loss.backward()
         return float(loss.detach())
 
@@ -111,9 +111,9 @@ def test_the_first_share_of_the_steps_sees_small_images(
 ) -> None:
     net, sides = make_net(), []
 
-    def objective(x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> float:
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         sides.append(x.shape[-1])
-        return _objective(net)(x, y, rng)
+        return _objective(net)(x, y, step)
 
     recipe = replace(RECIPE, n_epochs=2, small_share=0.25)
     train(net, objective, small_task, recipe, progress=QUIET, label="test")

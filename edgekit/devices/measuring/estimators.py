@@ -13,6 +13,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 LOW_QUANTILE = 0.2
+STATE_WINDOW = 10
 MIN_RUNS_P99 = 100
 _N_RESAMPLES = 400
 _Z_95 = 1.959964
@@ -201,22 +202,26 @@ def paired_ratio(a_s: FloatArray, b_s: FloatArray, seed: int) -> PairedRatio:
 
 
 def fast_state_s(reference_s: FloatArray) -> FloatArray:
-    """Fast state of a session: the 20 % quantile of each reference kernel.
+    """Fast state of a session: the 20 % quantile of each reference kernel's running median.
+
+    Single times scatter by as much as the machine's phases differ, a median of neighbours does
+    not.
 
     Args:
-        reference_s: (n_blocks, n_kernels) reference times beside each block, in seconds.
+        reference_s: (n_blocks, n_kernels) reference times beside each block, in order, in seconds.
 
     Returns:
         (n_kernels,) in seconds.
     """
-    return np.asarray(np.quantile(reference_s, LOW_QUANTILE, axis=0), dtype=np.float64)
+    steady_s = [running_median(kernel_s, STATE_WINDOW) for kernel_s in reference_s.T]
+    return np.asarray(np.quantile(steady_s, LOW_QUANTILE, axis=1), dtype=np.float64)
 
 
 def slowdown(reference_s: FloatArray, known_fast_s: Sequence[float] = ()) -> FloatArray:
     """Slow-down of the machine seen by the reference kernels, 1 = its fast state.
 
     Args:
-        reference_s: (n_blocks, n_kernels) reference times beside each block, in seconds.
+        reference_s: (n_blocks, n_kernels) reference times beside each block, in order, in seconds.
         known_fast_s: (n_kernels,) fast state of an earlier session, in seconds; it counts where
             it is the faster one, so that a session that is slow from beginning to end is seen.
             Empty for none.

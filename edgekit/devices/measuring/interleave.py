@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgekit.devices.measuring.estimators import FloatArray, slowdown
+from edgekit.devices.measuring.estimators import STATE_WINDOW, FloatArray, running_median, slowdown
 from edgekit.devices.measuring.reference import ReferenceKernels
 
 N_DISCARDED = 2
 MIN_RUNS = 3
 MAX_SLOWDOWN = 1.15
+MAX_SUSTAINED_SLOWDOWN = 1.07
 _WARMUP_RUNS = 10
 _WARMUP_TOLERANCE = 0.02
 _WARMUP_MAX_S = 0.5
@@ -124,17 +125,18 @@ def interleave(
 
 
 def mark_blocks(blocks: Sequence[RawBlock], known_fast_s: Sequence[float] = ()) -> list[RawBlock]:
-    """The blocks, marked where the reference beside them was above ``MAX_SLOWDOWN``.
+    """The blocks, marked where the reference kernels show a slow machine.
+
+    That is where the reference beside a block was above ``MAX_SLOWDOWN``, or its median over the
+    neighbouring blocks above ``MAX_SUSTAINED_SLOWDOWN``: one time scatters, a lower clock lasts.
 
     Args:
-        blocks: of one session.
+        blocks: of one session, in the order they were taken.
         known_fast_s: fast state of an earlier session on this machine, as ``slowdown`` takes it.
     """
     slow = slowdown(np.array([block.reference_s for block in blocks]), known_fast_s)
-    return [
-        replace(block, marked=bool(value > MAX_SLOWDOWN))
-        for block, value in zip(blocks, slow, strict=True)
-    ]
+    marks = (slow > MAX_SLOWDOWN) | (running_median(slow, STATE_WINDOW) > MAX_SUSTAINED_SLOWDOWN)
+    return [replace(block, marked=bool(mark)) for block, mark in zip(blocks, marks, strict=True)]
 
 
 def _time_block(item: Item) -> tuple[float, FloatArray]:

@@ -39,14 +39,17 @@ class Correction:
         common: factor on every kernel.
         factors: added to it for the kernels of a group.
         constants_s: added to the cost of the kernels of a group, in seconds.
+        scale: factor on the given costs before all of this.
     """
 
     common: float
     factors: Mapping[str, float]
     constants_s: Mapping[str, float]
+    scale: float = 1.0
 
     def applied_s(self, kernels: Sequence[Kernel], costs_s: Array) -> Array:
-        """(n_kernels,) corrected seconds, from a quarter to four times the given ones."""
+        """(n_kernels,) corrected seconds, from a quarter to four times the scaled ones."""
+        costs_s = self.scale * costs_s
         keys = [group_key(kernel) for kernel in kernels]
         factors = np.array([self.common + self.factors.get(key, 0.0) for key in keys])
         constants_s = np.array([self.constants_s.get(key, 0.0) for key in keys])
@@ -58,7 +61,11 @@ NO_CORRECTION = Correction(1.0, {}, {})
 
 
 def fit_correction(
-    networks: Sequence[Sequence[Kernel]], costs_s: Sequence[Array], labels_s: Array
+    networks: Sequence[Sequence[Kernel]],
+    costs_s: Sequence[Array],
+    labels_s: Array,
+    *,
+    rescaled: bool = False,
 ) -> Correction:
     """What explains the labels of measured networks.
 
@@ -66,9 +73,14 @@ def fit_correction(
         networks: kernels of each network; at least one network.
         costs_s: their predicted costs, ``(n_kernels,)`` each, in seconds.
         labels_s: (n_networks,) measured, in seconds.
+        rescaled: the costs are those of another device, which may be many times as fast: their
+            scale is the median ratio, and only the rest has a prior.
     """
     groups = sorted({group_key(kernel) for network in networks for kernel in network})
     totals_s = np.array([costs.sum() for costs in costs_s])
+    scale = float(np.median(labels_s / totals_s)) if rescaled else 1.0
+    totals_s = scale * totals_s
+    costs_s = [scale * costs for costs in costs_s]
     shares, counts = np.zeros((2, len(networks), len(groups)))
     for row, (network, costs) in enumerate(zip(networks, costs_s, strict=True)):
         columns = [groups.index(group_key(kernel)) for kernel in network]
@@ -80,11 +92,16 @@ def fit_correction(
         1.0 + float(common[0]),
         dict(zip(groups, factors.tolist(), strict=True)),
         dict(zip(groups, (constants * _UNIT_S).tolist(), strict=True)),
+        scale,
     )
 
 
 def left_out_errors(
-    networks: Sequence[Sequence[Kernel]], costs_s: Sequence[Array], labels_s: Array
+    networks: Sequence[Sequence[Kernel]],
+    costs_s: Sequence[Array],
+    labels_s: Array,
+    *,
+    rescaled: bool = False,
 ) -> Array:
     """(n_networks,) log(label / corrected prediction), each by a fit to the other four fifths.
 
@@ -92,13 +109,17 @@ def left_out_errors(
         networks: as for ``fit_correction``; at least two.
         costs_s: as there.
         labels_s: as there.
+        rescaled: as there.
     """
     errors = np.empty(len(networks))
     rows = range(len(networks))
     for fold in range(min(N_FOLDS, len(networks))):
         fitted = [i for i in rows if i % N_FOLDS != fold]
         correction = fit_correction(
-            [networks[i] for i in fitted], [costs_s[i] for i in fitted], labels_s[fitted]
+            [networks[i] for i in fitted],
+            [costs_s[i] for i in fitted],
+            labels_s[fitted],
+            rescaled=rescaled,
         )
         for i in rows[fold::N_FOLDS]:
             predicted_s = correction.applied_s(networks[i], costs_s[i]).sum()

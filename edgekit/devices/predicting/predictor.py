@@ -1,6 +1,6 @@
 """From kernels to the latency of a network on one device.
 
-    kernel --roofline of its group--> s --trees--> s --b * s + c--> s --correction--> s
+    kernel --roofline of its group--> s --trees--> s --b * s + c--> s --transfer, correction--> s
                                                                        network = sum over its
                                                                        kernels
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import numpy as np
@@ -37,7 +37,7 @@ from edgekit.devices.predicting.roofline import Roofline, Trees
 Array = NDArray[np.float64]
 
 LEAST_SHARE = 0.05
-_MIN_MEASURED_FOR_INTERVAL = 10
+MIN_MEASURED_FOR_INTERVAL = 10
 
 
 class Predictor(Protocol):
@@ -95,6 +95,7 @@ class KernelPredictor:
         log_interval: 5 % and 95 % quantile of log(measured / predicted) on networks that were not
             fitted.
         correction: factors learned from whole networks.
+        transfer: factors that lead to another device than the one whose kernels were profiled.
 
     Costs are kept per distinct kernel, so that asking again is cheap.
     """
@@ -106,12 +107,14 @@ class KernelPredictor:
         overhead: Overhead,
         log_interval: tuple[float, float],
         correction: Correction = NO_CORRECTION,
+        transfer: Correction = NO_CORRECTION,
     ) -> None:
         self.roofline = roofline
         self.trees = trees
         self.overhead = overhead
         self.log_interval = log_interval
         self.correction = correction
+        self.transfer = transfer
         self._known_s: dict[Kernel, float] = {}
 
     def kernel_costs_s(self, kernels: Sequence[Kernel]) -> Array:
@@ -124,6 +127,7 @@ class KernelPredictor:
     def _costs_s(self, kernels: Sequence[Kernel]) -> Array:
         profiled_s = profiled_times_s(self.roofline, self.trees, kernels)
         costs_s = self.overhead.removed_s(kernels, profiled_s)
+        costs_s = self.transfer.applied_s(kernels, costs_s)
         return self.correction.applied_s(kernels, costs_s)
 
     def predict(self, kernels: Sequence[Kernel]) -> Predicted:
@@ -148,15 +152,53 @@ class KernelPredictor:
         """
         if not measured:
             raise InputError("a correction needs at least one measured network, got none")
-        plain = KernelPredictor(self.roofline, self.trees, self.overhead, self.log_interval)
+        plain = self._with(self.log_interval, transfer=self.transfer)
         networks = [list(kernels) for kernels, _ in measured]
         costs_s = [plain.kernel_costs_s(network) for network in networks]
         labels_s = np.array([figures.label_s for _, figures in measured])
         interval = self.log_interval
-        if len(networks) >= _MIN_MEASURED_FOR_INTERVAL:
+        if len(networks) >= MIN_MEASURED_FOR_INTERVAL:
             interval = conformal_interval(left_out_errors(networks, costs_s, labels_s))
         correction = fit_correction(networks, costs_s, labels_s)
-        return KernelPredictor(self.roofline, self.trees, self.overhead, interval, correction)
+        return self._with(interval, correction=correction, transfer=self.transfer)
+
+    def transferred(
+        self, networks: Sequence[Sequence[Kernel]], labels_s: Array
+    ) -> tuple[KernelPredictor, Array]:
+        """A predictor for another device, from whole networks measured there.
+
+        Args:
+            networks: kernels of each network as the runtime's CPU provider runs it, whatever the
+                other device makes of them; at least ten networks.
+            labels_s: (n_networks,) measured on the other device, in seconds.
+
+        Returns:
+            The predictor, and (n_networks,) log(label / prediction) of networks left out of its
+            fit, from which its interval comes.
+
+        Raises:
+            InputError: fewer than ten networks.
+        """
+        if len(networks) < MIN_MEASURED_FOR_INTERVAL:
+            raise InputError(
+                f"a transfer needs at least {MIN_MEASURED_FOR_INTERVAL} measured networks, "
+                f"got {len(networks)}"
+            )
+        plain = self._with(self.log_interval)
+        costs_s = [plain.kernel_costs_s(network) for network in networks]
+        errors = left_out_errors(networks, costs_s, labels_s, rescaled=True)
+        transfer = fit_correction(networks, costs_s, labels_s, rescaled=True)
+        return self._with(conformal_interval(errors), transfer=transfer), errors
+
+    def _with(
+        self,
+        log_interval: tuple[float, float],
+        *,
+        correction: Correction = NO_CORRECTION,
+        transfer: Correction = NO_CORRECTION,
+    ) -> KernelPredictor:
+        parts = (self.roofline, self.trees, self.overhead)
+        return KernelPredictor(*parts, log_interval, correction, transfer)
 
     def to_json(self) -> dict[str, object]:
         """Plain values; ``from_json`` gives a predictor that predicts the same."""
@@ -174,11 +216,8 @@ class KernelPredictor:
                 "groups_s": dict(self.overhead.groups_s),
             },
             "log_interval": list(self.log_interval),
-            "correction": {
-                "common": self.correction.common,
-                "factors": dict(self.correction.factors),
-                "constants_s": dict(self.correction.constants_s),
-            },
+            "correction": asdict(self.correction),
+            "transfer": asdict(self.transfer),
         }
 
     @classmethod
@@ -207,6 +246,7 @@ class KernelPredictor:
             parsed.overhead,
             parsed.log_interval,
             parsed.correction,
+            parsed.transfer,
         )
 
 
@@ -222,6 +262,7 @@ class _Document(BaseModel):
     overhead: Overhead
     log_interval: tuple[float, float]
     correction: Correction
+    transfer: Correction
 
 
 def profiled_times_s(roofline: Roofline, trees: Trees | None, kernels: Sequence[Kernel]) -> Array:

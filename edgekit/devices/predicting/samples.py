@@ -47,15 +47,14 @@ _N_WARM_RUNS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkSample:
+class TimedNetwork:
     """A network as it was timed.
 
     Attributes:
         name: of the network.
         family: networks of one family are kept together when a fit is judged.
         precision: ``"fp32"``, ``"int8"`` or ``"mixed"``.
-        kernels: what it runs, in order.
-        kernel_times_s: (n_kernels,) time of each inside a profiled session, in seconds.
+        kernels: what the runtime's CPU provider makes of it, in order.
         label_s: low quantile of the whole network without profiling, in the machine's fast state,
             in seconds.
         halves_s: the label from the even and from the odd blocks alone: their difference is the
@@ -66,9 +65,19 @@ class NetworkSample:
     family: str
     precision: str
     kernels: tuple[Kernel, ...]
-    kernel_times_s: Array
     label_s: float
     halves_s: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSample(TimedNetwork):
+    """A network whose kernels were timed too.
+
+    Attributes:
+        kernel_times_s: (n_kernels,) time of each inside a profiled session, in seconds.
+    """
+
+    kernel_times_s: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +145,7 @@ def take_samples(
             times[source.name] = profiled.pop(source.name).close()
             update(n_done)
     samples = _samples(sources, times, blocks)
-    _refuse_if_noisy(samples, max_noise)
+    refuse_if_noisy(samples, max_noise)
     return samples, blocks
 
 
@@ -224,7 +233,7 @@ def _samples(
     plain = [block for block in _plain(blocks) if not block.marked]
     _refuse_if_missing(sources, plain)
     labels_s = fit_labels_s(plain)
-    halves = [fit_labels_s(half) for half in _halves(plain)]
+    halves = [fit_labels_s(half) for half in halves_of(plain)]
     kernel_times_s = _kernel_times_s(times, blocks)
     return [
         NetworkSample(
@@ -252,8 +261,8 @@ def _refuse_if_missing(sources: Sequence[Source], blocks: Sequence[RawBlock]) ->
         )
 
 
-def _halves(blocks: Sequence[RawBlock]) -> tuple[list[RawBlock], list[RawBlock]]:
-    """Every network's blocks, dealt in turn to two sides."""
+def halves_of(blocks: Sequence[RawBlock]) -> tuple[list[RawBlock], list[RawBlock]]:
+    """Every network's blocks, dealt in turn to two sides: what noise makes of its label."""
     sides: tuple[list[RawBlock], list[RawBlock]] = ([], [])
     n_seen: dict[str, int] = defaultdict(int)
     for block in sorted(blocks, key=lambda block: block.started_s):
@@ -297,13 +306,18 @@ def _fastest_s(durations_s: Array) -> Array:
     return np.asarray(np.sort(durations_s, axis=0)[:n_kept].mean(axis=0))
 
 
-def noise_of(samples: Sequence[NetworkSample]) -> Array:
+def noise_of(samples: Sequence[TimedNetwork]) -> Array:
     """(n_samples,) relative disagreement of the two halves of each label."""
     halves = np.array([sample.halves_s for sample in samples])
     return np.asarray(np.abs(halves[:, 0] / halves[:, 1] - 1))
 
 
-def _refuse_if_noisy(samples: Sequence[NetworkSample], max_noise: float) -> None:
+def refuse_if_noisy(samples: Sequence[TimedNetwork], max_noise: float) -> None:
+    """Labels that do not repeat are no labels.
+
+    Raises:
+        TooNoisy: their two halves differ by more than ``max_noise`` in the median.
+    """
     median = float(np.median(noise_of(samples)))
     if median > max_noise:
         raise TooNoisy(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from edgekit.devices.predicting.predictor import KernelPredictor
-from edgekit.devices.predicting.samples import NetworkSample
+from edgekit.devices.predicting.samples import NetworkSample, TimedNetwork
 
 Array = NDArray[np.float64]
 
@@ -65,7 +65,7 @@ class Validation:
         floor: the same statistics between the two halves of the labels: no predictor can be
             better.
         node_times: with the true time of every kernel in place of the predicted one: what a
-            perfect kernel model would reach.
+            perfect kernel model would reach; None where kernels were not timed.
         unknown_ops: operators of these networks that had no fit.
         networks: every one of them.
     """
@@ -77,7 +77,7 @@ class Validation:
     worst_family: str
     coverage: float
     floor: Accuracy
-    node_times: Accuracy
+    node_times: Accuracy | None
     unknown_ops: tuple[str, ...]
     networks: tuple[JudgedNetwork, ...]
 
@@ -95,7 +95,7 @@ def accuracy_of(estimate_s: Array, truth_s: Array) -> Accuracy:
     )
 
 
-def validate(predictor: KernelPredictor, samples: Sequence[NetworkSample]) -> Validation:
+def validate(predictor: KernelPredictor, samples: Sequence[TimedNetwork]) -> Validation:
     """Judge a predictor on samples that had no part in its fit; at least one."""
     labels_s = np.array([sample.label_s for sample in samples])
     predicted = [predictor.predict(sample.kernels) for sample in samples]
@@ -105,9 +105,6 @@ def validate(predictor: KernelPredictor, samples: Sequence[NetworkSample]) -> Va
         for prediction, label_s in zip(predicted, labels_s, strict=True)
     ]
     halves = np.array([sample.halves_s for sample in samples])
-    true_s = np.array(
-        [predictor.overhead.removed_s(s.kernels, s.kernel_times_s).sum() for s in samples]
-    )
 
     def rows_of(field: str, value: str) -> NDArray[np.intp]:
         return np.flatnonzero([getattr(sample, field) == value for sample in samples])
@@ -131,10 +128,21 @@ def validate(predictor: KernelPredictor, samples: Sequence[NetworkSample]) -> Va
         worst_family=max(by_family, key=lambda name: by_family[name]),
         coverage=float(np.mean(inside)),
         floor=accuracy_of(halves[:, 0], halves[:, 1]),
-        node_times=accuracy_of(true_s, labels_s),
+        node_times=_with_node_times(predictor, samples, labels_s),
         unknown_ops=tuple(sorted({op for p in predicted for op in p.unknown_ops})),
         networks=tuple(
             JudgedNetwork(sample.name, sample.family, prediction.latency_s, sample.label_s)
             for sample, prediction in zip(samples, predicted, strict=True)
         ),
     )
+
+
+def _with_node_times(
+    predictor: KernelPredictor, samples: Sequence[TimedNetwork], labels_s: Array
+) -> Accuracy | None:
+    sums_s = [
+        predictor.overhead.removed_s(sample.kernels, sample.kernel_times_s).sum()
+        for sample in samples
+        if isinstance(sample, NetworkSample)
+    ]
+    return accuracy_of(np.array(sums_s), labels_s) if len(sums_s) == len(labels_s) else None

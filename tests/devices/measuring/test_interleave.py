@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgekit.devices.measuring.interleave import (
     N_DISCARDED,
@@ -73,6 +74,31 @@ def test_blocks_beside_a_slow_reference_are_marked():
     factors = [1.0, 1.02, 1.0, 1.4, 1.3, 1.01, 1.0, 1.0]
     marked = mark_blocks([block(float(i), factor) for i, factor in enumerate(factors)])
     assert [item.marked for item in marked] == [factor > 1.2 for factor in factors]
+
+
+_OUTLIERS = np.arange(7, 36_000, 50)
+
+
+def _hour(factors: NDArray[np.float64]) -> list[RawBlock]:
+    """Blocks every 0.1 s whose reference times scatter by 5 %, with outliers."""
+    rng = np.random.default_rng(0)
+    fast_s = np.array([1e-4, 5e-5, 2e-4])
+    noise = np.exp(rng.normal(0, 0.05, (len(factors), 3)))
+    noise[_OUTLIERS] *= 1.6
+    times_s = fast_s * factors[:, None] * noise
+    run_s = np.full(5, 1e-3)
+    return [RawBlock("a", 0.1 * i, run_s, tuple(row)) for i, row in enumerate(times_s.tolist())]
+
+
+def test_a_slow_down_of_a_tenth_is_found_within_seconds_and_little_else():
+    factors = np.ones(36_000)
+    quiet = np.array([block.marked for block in mark_blocks(_hour(factors))])
+    assert quiet[_OUTLIERS].all()
+    assert np.delete(quiet, _OUTLIERS).mean() < 0.01
+    factors[18_000:] *= 1.10
+    found = np.array([block.marked for block in mark_blocks(_hour(factors))])
+    assert found[18_000 + 50 :].mean() > 0.99  # 5 s later
+    assert np.delete(found[: 18_000 - 50], _OUTLIERS[_OUTLIERS < 18_000 - 50]).mean() < 0.01
 
 
 def test_blocks_of_a_machine_slower_than_it_was_known_are_all_marked():

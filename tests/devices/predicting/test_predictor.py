@@ -131,3 +131,23 @@ def test_too_few_networks_are_refused():
 def test_a_document_of_another_form_is_refused(predictor, change):
     with pytest.raises(InputError, match="profile again"):
         KernelPredictor.from_json({**predictor.to_json(), **change})
+
+
+def test_a_device_that_is_much_faster_is_reached_from_few_networks(predictor):
+    there = random_samples(20, seed=4, factor=0.2)
+    kernels = [sample.kernels for sample in there]
+    transferred, errors = predictor.transferred(kernels, np.array([s.label_s for s in there]))
+    fresh = random_samples(20, seed=5, factor=0.2)
+    assert np.abs(errors).mean() < 0.05
+    assert np.abs(_errors(transferred, fresh)).mean() < 0.05
+    assert np.abs(_errors(predictor, fresh)).mean() > 1
+    again = KernelPredictor.from_json(json.loads(json.dumps(transferred.to_json())))
+    assert _errors(again, fresh).tolist() == _errors(transferred, fresh).tolist()
+    corrected = transferred.corrected([(s.kernels, _measured(s.label_s)) for s in fresh])
+    assert np.abs(_errors(corrected, random_samples(20, seed=6, factor=0.2))).mean() < 0.05
+
+
+def test_a_transfer_needs_ten_networks(predictor):
+    there = random_samples(9)
+    with pytest.raises(InputError, match="at least 10 measured networks, got 9"):
+        predictor.transferred([s.kernels for s in there], np.array([s.label_s for s in there]))
