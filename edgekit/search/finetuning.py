@@ -22,9 +22,9 @@ def finetuned(
 ) -> MBConvNet:
     """The candidate's network with weights of its own.
 
-    The largest network of the supernet teaches; half the loss is its answers. Weights are kept in
-    the run folder by architecture and recipe: precision genes do not change them, and asking again
-    loads them. An interrupted training goes on from its checkpoint.
+    The largest network of the supernet teaches at first (see ``distilling_objective``). Weights
+    are kept in the run folder by architecture and recipe: precision genes do not change them, and
+    asking again loads them. An interrupted training goes on from its checkpoint.
 
     Args:
         run: a finished search.
