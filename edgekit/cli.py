@@ -71,8 +71,9 @@ def profile(
         ),
     ] = None,
     networks: Annotated[
-        int, typer.Option("--networks", help="Networks to time with --from, 10 to 61.")
-    ] = 20,
+        int | None,
+        typer.Option("--networks", help="Networks to time with --from, 10 to 61; 20 without it."),
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -81,6 +82,8 @@ def profile(
     _check_out(out)
     if known and quick:
         raise InputError("a profile is either --quick or --from others, got both; leave one out")
+    if networks is not None and not known:
+        raise InputError(f"--networks goes with --from, got {networks} alone; add --from FOLDER")
     from edgekit.workflow import REPORT, profile_target
 
     made = profile_target(

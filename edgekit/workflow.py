@@ -105,7 +105,7 @@ def profile_target(
     *,
     quick: bool = False,
     known: Sequence[Path | str] = (),
-    n_networks: int = N_NETWORKS,
+    n_networks: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> DeviceProfile:
@@ -117,31 +117,37 @@ def profile_target(
         quick: two minutes instead of up to twenty, with a coarser predictor.
         known: folders of profiles of other targets: their predictors are carried over to this one
             by timing a few whole networks here, which also serves providers that hide their
-            kernels. Empty to time kernels.
-        n_networks: networks such a transfer is fitted on, 10 to 61.
+            kernels. A transfer in ``out`` is made anew. Empty to time kernels.
+        n_networks: networks such a transfer is fitted on, 10 to 61; None for 20.
         seed: of the plan, the order and the fit.
         progress: how to show it; None for stderr.
 
     Raises:
-        InputError: the folder holds a file of that name that is no profile.
+        InputError: the folder holds a file of that name that is no profile, or a profile whose
+            kernels were timed and which a transfer would replace; a known one cannot be used.
         TooNoisy: the machine did not allow labels that repeat.
     """
     target, out, progress = _target(target), Path(out), progress or Progress()
-    if (out / PROFILE_FILE).is_file():
-        there = DeviceProfile.load(out)
-        plan = there.provenance.plan
-        fine = plan == TRANSFER if known else plan != TRANSFER and (quick or plan != "quick")
-        if fine and there.facts.fingerprint == probe(target).fingerprint:
-            return there
+    there = DeviceProfile.load(out) if (out / PROFILE_FILE).is_file() else None
+    plan = "" if there is None else there.provenance.plan
     command = f"edgekit profile '{target.text}' --out {out}" + " --quick" * quick
     if known:
+        if there is not None and plan != TRANSFER:
+            raise InputError(
+                f"a profile whose kernels were timed lies in {out}, a transfer would replace it; "
+                "choose another --out"
+            )
         profiles = [DeviceProfile.load(Path(folder)) for folder in known]
+        n_networks = N_NETWORKS if n_networks is None else n_networks
         profile = profile_by_transfer(
             target, out, profiles, n_networks=n_networks, seed=seed, progress=progress
         )
         command += "".join(f" --from {folder}" for folder in known)
         command += f" --networks {n_networks}"
     else:
+        fine = plan != TRANSFER and (quick or plan != "quick")
+        if there is not None and fine and there.facts.fingerprint == probe(target).fingerprint:
+            return there
         profile = profile_device(target, out, quick=quick, seed=seed, progress=progress)
     write_report(out / REPORT, render_profile(profile_report(profile, command)))
     return profile

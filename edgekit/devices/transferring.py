@@ -177,8 +177,13 @@ def _timed(
         for n in networks
         if n.name in figures and n.name in halves[0] and n.name in halves[1]
     }
-    if not any(n.held_out and n.name in timed for n in networks):
-        raise TooNoisy("a held-out network must be timed to judge the predictor, none could be")
+    n_fitted = sum(not n.held_out for n in networks if n.name in timed)
+    n_judged = len(timed) - n_fitted
+    if n_fitted < MIN_MEASURED_FOR_INTERVAL or not n_judged:
+        raise TooNoisy(
+            f"a transfer needs {MIN_MEASURED_FOR_INTERVAL} networks to fit and one to judge, "
+            f"{n_fitted} and {n_judged} could be timed; stop other work and profile again"
+        )
     return timed, blocks
 
 

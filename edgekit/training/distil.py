@@ -16,7 +16,7 @@ def distilling_objective(student: nn.Module, teacher: nn.Module, smoothing: floa
 
     Both are halves of the loss at first; the teacher's falls linearly to nothing in the middle of
     the training. A student that is trained for long passes a teacher that was not, and from then
-    on is held back by it (Cho & Hariharan 2019, arXiv 1910.01348, section 4.3, who stop at once).
+    on is held back by it (Cho & Hariharan 2019, arXiv 1910.01348, who stop distilling early).
 
     Args:
         student: what is trained; images ``(batch, 3, r, r)`` to logits ``(batch, classes)``.
