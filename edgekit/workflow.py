@@ -194,7 +194,7 @@ def run_search(
         profile: of the device, made on this machine and runtime.
         out: run folder.
         limits: walls on measured latency and size; None for none.
-        strategy: ``"simq"`` or ``"random"``.
+        strategy: ``"simq"``, ``"simq-published"`` or ``"random"``.
         seed: of every random choice.
         effort: how much to train and to measure.
         data: what ``load_task`` needs to load the task again, for ``resume_search``.
@@ -402,7 +402,7 @@ def fit(
         limits: what the artifact must keep when it is measured after export.
         target: the device.
         space_name: ``"mbconv"``.
-        strategy: ``"simq"`` or ``"random"``.
+        strategy: ``"simq"``, ``"simq-published"`` or ``"random"``.
         seed: of every random choice.
         effort: how much to train and to measure.
         quick_profile: make a quick profile where none is given.

@@ -134,7 +134,7 @@ WRONG = {
     ),
     "search: unknown strategy": (
         (*READY, "--strategy", "luck"),
-        "a strategy is one of random, simq, got 'luck'",
+        "a strategy is one of random, simq, simq-published, got 'luck'",
     ),
     "search: small images": (
         (*READY, "--resolution", "16"),

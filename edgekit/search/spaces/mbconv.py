@@ -271,6 +271,23 @@ class MBConvSpace:
             columns.append(one_hot)
         return np.concatenate(columns, axis=1)
 
+    def ordered_features(self, genes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sizes of canonical genes as numbers, per position and summed.
+
+        Args:
+            genes: ``(n, genes)`` int64.
+
+        Returns:
+            ``(n, 3 positions + 4)`` float64: per position the kernel, the expansion (both 0 where
+            it is skipped) and whether it is skipped; the sums of these three; the int8 blocks.
+        """
+        operations = genes[:, : self.n_positions]
+        kernel, expansion = np.array([*OPERATIONS, (0, 0)], dtype=np.float64)[operations].T
+        sizes = [kernel.T, expansion.T, (operations == SKIP).astype(np.float64)]
+        sums = [size.sum(axis=1, keepdims=True) for size in sizes]
+        n_int8 = genes[:, self.n_positions :].sum(axis=1, keepdims=True).astype(np.float64)
+        return np.concatenate([*sizes, *sums, n_int8], axis=1)
+
 
 def _positions(recipe: MBConvRecipe) -> Iterator[Position]:
     in_width, index = recipe.first_width, 0

@@ -5,9 +5,13 @@ from __future__ import annotations
 from edgekit.core.errors import InputError
 from edgekit.search.problem import Strategy
 from edgekit.search.strategies.random import RandomStrategy
-from edgekit.search.strategies.simq import SimQStrategy
+from edgekit.search.strategies.simq import SimQStrategy, published_model
 
-STRATEGIES: dict[str, Strategy] = {"random": RandomStrategy(), "simq": SimQStrategy()}
+STRATEGIES: dict[str, Strategy] = {
+    "random": RandomStrategy(),
+    "simq": SimQStrategy(),
+    "simq-published": SimQStrategy(fit_accuracy=published_model),
+}
 
 
 def strategy_named(name: str) -> Strategy:

@@ -94,6 +94,13 @@ def test_a_skipped_block_has_no_precision() -> None:
     assert names == ["b00", "b02", "b03"]
 
 
+def test_ordered_features_are_sizes_and_their_sums() -> None:
+    genes = np.array([[0, SKIP, 3, 5, 1, 1, 0, 0, 1, 0]])
+    kernel, expansion, skipped = [3, 0, 5, 7], [3, 0, 6, 6], [0, 1, 0, 0]
+    expected = [*kernel, *expansion, *skipped, 15, 15, 1, 3]
+    assert SPACE.ordered_features(genes).tolist() == [expected]
+
+
 def test_samples_are_canonical_reproducible_and_cover_every_choice() -> None:
     genes = SPACE.sample(2000, np.random.default_rng(0))
     assert (genes == SPACE.sample(2000, np.random.default_rng(0))).all()

@@ -32,7 +32,7 @@ def test_nothing_is_asked_when_the_budget_is_used_up() -> None:
 
 
 def test_strategies_are_known_by_name() -> None:
-    assert set(STRATEGIES) == {"random", "simq"}
+    assert set(STRATEGIES) == {"random", "simq", "simq-published"}
     assert isinstance(strategy_named("random"), RandomStrategy)
     with pytest.raises(InputError, match="random, simq"):
         strategy_named("grid")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import kendalltau
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
 from edgekit.search.problem import Evaluated, SearchProblem, front
 from edgekit.search.spaces.mbconv import MBConvRecipe
 from edgekit.search.strategies.random import RandomStrategy
-from edgekit.search.strategies.simq import AccuracyModel, SimQStrategy
+from edgekit.search.strategies.simq import (
+    AccuracyModel,
+    SimQStrategy,
+    ordered_model,
+    published_model,
+)
 from tests.search.synthetic import (
     best_top1,
     formula_evaluator,
@@ -120,16 +129,38 @@ def test_it_comes_near_the_optimum() -> None:
     assert best >= optimum - 0.03
 
 
-def test_the_accuracy_model_ranks_unseen_candidates() -> None:
+def _fitted(
+    fit: Callable[[SearchProblem, Sequence[Evaluated]], AccuracyModel], n: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Predicted and true top-1 of candidates that were not among the ``n`` it was fitted on."""
     problem = _problem(0)
     evaluate = formula_evaluator(problem)
     drawn = RandomStrategy().ask(formula_problem(5, Limits(), 200, 200, problem.space.recipe), [])
-    history, unseen = [evaluate(c) for c in drawn[:60]], [evaluate(c) for c in drawn[60:]]
-    model = AccuracyModel(problem, history)
-    predicted = model(np.array([entry.candidate.genes for entry in unseen]))
-    true = np.array([entry.accuracy.top1 for entry in unseen])
+    history, unseen = [evaluate(c) for c in drawn[:n]], [evaluate(c) for c in drawn[60:]]
+    predicted = fit(problem, history)(np.array([entry.candidate.genes for entry in unseen]))
+    return predicted, np.array([entry.accuracy.top1 for entry in unseen])
+
+
+@pytest.mark.parametrize("fit", [ordered_model, published_model])
+def test_the_accuracy_model_ranks_unseen_candidates(
+    fit: Callable[[SearchProblem, Sequence[Evaluated]], AccuracyModel],
+) -> None:
+    predicted, true = _fitted(fit, 60)
     assert np.corrcoef(predicted, true)[0, 1] > 0.9
     assert np.abs(predicted - true).mean() < 0.02
+
+
+def test_ordered_features_need_fewer_networks() -> None:
+    rank = [kendalltau(*_fitted(fit, 16)).statistic for fit in (ordered_model, published_model)]
+    print(f"tau after 16 networks: {rank[0]:.2f} to {rank[1]:.2f}")
+    assert rank[0] > rank[1] + 0.05
+
+
+def test_the_published_form_is_a_strategy_of_its_own() -> None:
+    problem, history = _problem(0), searched(QUICK, _problem(0, n_evaluations=10))
+    published = replace(QUICK, fit_accuracy=published_model)
+    assert published.ask(problem, []) == QUICK.ask(problem, [])
+    assert published.ask(problem, history) != QUICK.ask(problem, history)
 
 
 def test_a_population_of_one_works() -> None:
