@@ -47,9 +47,8 @@ def settle_precision(
 
     Each int8 block is compared with itself in fp32 inside the network, in interleaved pairs; int8
     stays where it was the faster one. Blocks are changed one by one although a block in int8 pays
-    by what its neighbours are, so in the end the network is compared with what the search had: if
-    that was faster beyond doubt, it stays as it was. What was found is kept in the run folder, so
-    that asking again gives the same answer.
+    by what its neighbours are, so in the end the whole network is compared too; see ``settled``.
+    What was found is kept in the run folder, so that asking again gives the same answer.
 
     Args:
         run: a finished search.
@@ -66,7 +65,10 @@ def settle_precision(
     known = load_settled(run.folder)
     found = known.get(entry.candidate)
     if found is None:
-        found = _compared(run, entry.candidate, limits)
+        settings = run.settings
+        found = settled(
+            run.space, entry.candidate, Target(settings.target), limits, seed=settings.seed
+        )
         save_settled(run.folder, {**known, entry.candidate: found, found.candidate: found})
     if found.candidate == entry.candidate:
         return entry, found.notes
@@ -80,10 +82,46 @@ def settle_precision(
     return measured[found.candidate], found.notes
 
 
-def _compared(run: Run, candidate: Candidate, limits: Limits) -> Settled:
-    """Compare block after block; a block turned to fp32 stays so while the next is compared."""
-    space, target, notes = run.space, Target(run.settings.target), {}
-    searched, seed = candidate, run.settings.seed
+def settled(
+    space: MBConvSpace, candidate: Candidate, target: Target, limits: Limits, *, seed: int
+) -> Settled:
+    """Compare block after block; a block turned to fp32 stays so while the next is compared.
+
+    In the end two whole networks are compared: the result with what was given, which is taken back
+    where it was faster beyond doubt; and then the result with itself in fp32 everywhere, which is
+    taken where it is faster, unless the size limit forbids it.
+
+    Args:
+        space: of the candidate.
+        candidate: what the search chose.
+        target: where it is to run.
+        limits: only the one on size is looked at.
+        seed: of inputs and resampling.
+    """
+    found = _settled_blocks(space, candidate, target, limits, seed)
+    int8 = int8_blocks(space.decode(found.candidate))
+    if not int8:
+        return found
+    plain = found.candidate
+    for block in int8:
+        plain = _with_fp32(space, plain, block)
+    model = candidate_model(space, plain)
+    if limits.size_bytes is not None and model.ByteSize() > limits.size_bytes:
+        return found
+    whole = compare_models(
+        candidate_model(space, found.candidate), model, target, n_pairs=2 * _N_PAIRS, seed=seed
+    )
+    if whole.ratio < 1:
+        return found
+    reason = f"the whole network is not faster with int8 (ratio {whole.ratio:.2f}): fp32 kept"
+    return Settled(plain, {**found.notes, **dict.fromkeys(int8, reason)})
+
+
+def _settled_blocks(
+    space: MBConvSpace, candidate: Candidate, target: Target, limits: Limits, seed: int
+) -> Settled:
+    notes: dict[str, str] = {}
+    searched = candidate
     for block in int8_blocks(space.decode(candidate)):
         plain = _with_fp32(space, candidate, block)
         now, then = candidate_model(space, candidate), candidate_model(space, plain)
@@ -113,11 +151,11 @@ def _with_fp32(space: MBConvSpace, candidate: Candidate, block: str) -> Candidat
     return Candidate(tuple(genes))
 
 
-def save_settled(folder: Path, settled: dict[Candidate, Settled]) -> None:
+def save_settled(folder: Path, known: dict[Candidate, Settled]) -> None:
     """Keep what was found, by the candidate it was found for."""
     content = {
         before.text: {"candidate": after.candidate.text, "notes": after.notes}
-        for before, after in settled.items()
+        for before, after in known.items()
     }
     write_json(folder / SETTLED, _KIND, _SCHEMA, {"settled": content})
 

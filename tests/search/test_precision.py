@@ -12,12 +12,16 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
 from edgekit.core.precision import Precision
+from edgekit.core.target import Target
+from edgekit.devices.measuring.measure import compare_models
+from edgekit.search.lowering import candidate_model
 from edgekit.search.precision import (
     SETTLED,
     Settled,
     load_settled,
     save_settled,
     settle_precision,
+    settled,
 )
 from edgekit.search.run import Run
 from edgekit.search.store import Trials
@@ -42,8 +46,8 @@ def test_an_int8_block_that_the_size_limit_needs_stays_and_it_is_remembered(
     line: Line, run: Run
 ) -> None:
     entry = replace(run.measured[0], candidate=with_int8_head(run))
-    settled, notes = settle_precision(run, entry, line.task, Limits(size_bytes=1))
-    assert settled == entry
+    same, notes = settle_precision(run, entry, line.task, Limits(size_bytes=1))
+    assert same == entry
     assert all(note.endswith("kept for the size limit") for note in notes.values())
     assert set(notes) <= {"head"}
     assert load_settled(run.folder) == {entry.candidate: Settled(entry.candidate, notes)}
@@ -64,6 +68,18 @@ def test_what_was_settled_is_not_compared_again_and_is_measured_once(line: Line,
 def test_a_candidate_without_int8_stays_as_it_is(line: Line, run: Run) -> None:
     entry = replace(run.measured[0], candidate=run.space.largest(Precision.FP32))
     assert settle_precision(run, entry, line.task, Limits()) == (entry, {})
+
+
+def test_int8_that_is_kept_makes_the_whole_network_faster(run: Run) -> None:
+    candidate = run.space.largest(Precision.INT8)
+    target = Target(run.settings.target)
+    found = settled(run.space, candidate, target, Limits(), seed=0)
+    plain = candidate_model(run.space, run.space.largest())
+    if found.candidate == run.space.largest():
+        assert all(note.endswith("fp32 kept") for note in found.notes.values())
+    else:
+        again = compare_models(candidate_model(run.space, found.candidate), plain, target, seed=1)
+        assert again.interval[0] < 1
 
 
 def test_an_altered_file_is_refused(run: Run) -> None:

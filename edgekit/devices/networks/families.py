@@ -99,6 +99,7 @@ FAMILIES: dict[str, Family] = {
     "ghostnet": stock.ghostnet,
     "convmixer": stock.convmixer,
     "vit_tiny": stock.vit_tiny,
+    "cct_tiny": stock.cct_tiny,
 }
 
 

@@ -336,7 +336,35 @@ def vit_tiny(
         x = net.conv(net.input, features, patch, stride=patch, pad=0)
         side = net.shape(x)[2]
         x = net.transpose(net.reshape(x, (1, features, side * side)), (0, 2, 1))
-    for index in range(6):
+    return _transformer(net, x, side, n_heads, hidden, 6)
+
+
+def cct_tiny(
+    seed: int, resolution: int, width_multiple: int = 8, width: float = 1.0
+) -> ModelProto:
+    """Hassani et al. 2021, arXiv 2104.05704, section 3: convolutions make the tokens.
+
+    Heads of 64, 4 layers with hidden width twice the features, mean instead of the pooling by
+    attention.
+    """
+    n_heads = max(1, round(3 * width))
+    features = 64 * n_heads
+    net, stride = start("cct_tiny", seed, resolution)
+    x = net.input
+    with net.block("tokens"):
+        for out in (Widths(width_multiple, 0.5)(features), features):
+            x = net.max_pool(net.conv(x, out, 3, stride=stride, act="relu"), 3, 2)
+        side = net.shape(x)[2]
+        x = net.transpose(net.reshape(x, (1, features, side * side)), (0, 2, 1))
+    return _transformer(net, x, side, n_heads, 2 * features, 4)
+
+
+def _transformer(
+    net: GraphBuilder, x: str, side: int, n_heads: int, hidden: int, n_layers: int
+) -> ModelProto:
+    """Layers over ``side`` times ``side`` tokens, each normed before it, and the classifier."""
+    features = net.shape(x)[2]
+    for index in range(n_layers):
         with net.block(f"b{index}"):
             x = net.add(x, _attention(net, net.layer_norm(x), n_heads))
             y = net.gelu(net.bias(net.matmul(net.layer_norm(x), hidden)))

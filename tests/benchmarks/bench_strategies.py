@@ -1,0 +1,104 @@
+"""What each strategy finds with the same number of evaluations, on one trained supernet.
+
+    python -m tests.benchmarks.bench_strategies --run build/fit/run --data cifar10 --out strategies.json
+
+Accuracy of a candidate: on the validation split, weights inherited from the supernet of the run, int8 simulated.
+Latency and size: predicted by the run's cost table, so that any number of seeds sees the same machine. Limits are
+shares of the predicted latency of the largest sub-network in fp32. Printed is the top-1 of the best candidate inside
+the limits after each population: mean over the seeds, and the least.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
+from edgekit.core.files import write_json
+from edgekit.core.limits import Limits
+from edgekit.core.task import load_task
+from edgekit.search.evaluate import MAX_VALIDATION, evenly, prepare
+from edgekit.search.lowering import int8_blocks
+from edgekit.search.problem import Evaluated, SearchProblem
+from edgekit.search.run import Run
+from edgekit.search.strategies import STRATEGIES, strategy_named
+from edgekit.workflow import resume_search
+
+SHARES = (0.36, 0.6, 0.8)
+PREDICTED = Conditions("predicted, not measured", 1, 0, 0, 0, 0, 0.0, 0.0, 1.0, "")
+
+
+class Oracle:
+    """Accuracy from the supernet, kept by candidate; latency and size from the table."""
+
+    def __init__(self, run: Run, data: str) -> None:
+        self.run, self.task = run, load_task(data, seed=run.settings.seed)
+        self.validation = evenly(self.task.validation, MAX_VALIDATION)
+        self.known: dict[Candidate, MeasuredAccuracy] = {}
+
+    def __call__(self, candidate: Candidate) -> Evaluated:
+        """The candidate as a search would see it."""
+        run, task = self.run, self.task
+        if candidate not in self.known:
+            int8 = int8_blocks(run.space.decode(candidate))
+            ready = prepare(run.net.extract(candidate), int8, task)
+            accuracy = ready.accuracy(self.validation, task.preprocessing, "validation")
+            self.known[candidate] = accuracy
+        genes = np.array([candidate.genes])
+        latency_s = float(run.table.latencies_s(run.space, genes)[0])
+        size_bytes = int(run.table.sizes_bytes(run.space, genes)[0])
+        latency = Measured(*[latency_s] * 4, (latency_s, latency_s), PREDICTED)
+        return Evaluated(candidate, self.known[candidate], latency, size_bytes)
+
+
+def trace(oracle: Oracle, strategy: str, problem: SearchProblem) -> list[float]:
+    """Best top-1 inside the limits after each population, 0 where nothing is inside yet."""
+    history: list[Evaluated] = []
+    best: list[float] = []
+    while len(history) < problem.n_evaluations:
+        history += [oracle(c) for c in strategy_named(strategy).ask(problem, history)]
+        inside = [e.accuracy.top1 for e in history if e.meets(problem.limits)]
+        best.append(max(inside, default=0.0))
+    return best
+
+
+def main() -> None:
+    """Search with every strategy and seed, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="finished search run")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--max-size", default="1.2MB")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    run = resume_search(arguments.run, load_task(arguments.data, seed=0))
+    oracle = Oracle(run, arguments.data)
+    largest_s = oracle(run.space.largest()).latency.label_s
+    settings = run.settings
+    rows: list[dict[str, Any]] = []
+    for share in SHARES:
+        limits = replace(Limits.of(size=arguments.max_size), latency_s=share * largest_s)
+        for strategy in STRATEGIES:
+            traces = []
+            for seed in range(arguments.seeds):
+                problem = SearchProblem(
+                    run.space, run.table, limits, settings.n_evaluations, settings.population, seed
+                )
+                traces.append(trace(oracle, strategy, problem))
+            rows.append({"share": share, "strategy": strategy, "traces": traces})
+            means = " ".join(f"{100 * v:6.2f}" for v in np.mean(traces, axis=0))
+            print(
+                f"{share:.2f} of the largest  {strategy:<15} mean after each population {means}"
+                f"  least {100 * min(t[-1] for t in traces):.2f} %  ({arguments.seeds} seeds)",
+                flush=True,
+            )
+    write_json(arguments.out, "edgekit-bench-strategies", 1, {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()
