@@ -34,7 +34,6 @@ from edgekit.devices.predicting.features import (
     TERMS,
     group_key,
     is_integer,
-    product_of,
     roofline_terms,
     tree_features,
 )
@@ -42,6 +41,7 @@ from edgekit.devices.predicting.fitting import fit_predictor
 from edgekit.devices.predicting.plan import PRECISIONS, PlannedNetwork
 from edgekit.devices.predicting.samples import NetworkSample, Source, take_samples
 from edgekit.devices.predicting.validation import accuracy_of
+from tests.benchmarks.bench_predictor import macs_of
 from tests.benchmarks.isolated import isolated_times_s
 
 Array = NDArray[np.float64]
@@ -80,11 +80,6 @@ def networks(seed: int) -> list[PlannedNetwork]:
                 )
             )
     return drawn
-
-
-def macs_of(kernels: Sequence[Kernel]) -> float:
-    """Multiply-adds of a network."""
-    return float(sum(work.macs for kernel in kernels if (work := product_of(kernel)) is not None))
 
 
 def macs_line_s(fitted: Sequence[NetworkSample], judged: Sequence[NetworkSample]) -> Array:
