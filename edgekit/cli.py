@@ -24,6 +24,7 @@ from edgekit.cli_options import (
     MaxLatency,
     MaxSize,
     Out,
+    ProfileFolder,
     Quantile,
     Quick,
     Resolution,
@@ -66,7 +67,7 @@ def profile(
         list[Path] | None,
         typer.Option(
             "--from",
-            help="Folder of another target's profile, to carry over by timing a few whole "
+            help="Folder or name of another target's profile, to carry over by timing a few whole "
             "networks; also for providers that hide their kernels. May be given again.",
         ),
     ] = None,
@@ -126,7 +127,7 @@ def profile(
 def search(
     space: SpaceName,
     data: DataText,
-    profile: Annotated[Path, typer.Option("--profile", help="Folder of a device profile.")],
+    profile: ProfileFolder,
     out: Out,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
@@ -147,10 +148,12 @@ def search(
     limits = _limits(max_latency, max_size, quantile)
     _check_inputs(space, data, out, supernet)
     from edgekit.devices.profile import DeviceProfile
+    from edgekit.devices.shipped import profile_folder
     from edgekit.workflow import run_search
     from edgekit.workflow import space as space_named
 
     progress = Progress(quiet=as_json)
+    profile = profile_folder(profile)
     known = DeviceProfile.load(profile)
     task = _load(data, seed, resolution, progress)
     side, n_classes = task.preprocessing.resolution, len(task.labels)
@@ -277,7 +280,8 @@ def fit(
     epochs: Epochs = None,
     finetune_epochs: FinetuneEpochs = None,
     profile: Annotated[
-        Path | None, typer.Option("--profile", help="Folder of a profile; default: make one.")
+        Path | None,
+        typer.Option("--profile", help="Folder or name; default: make one."),
     ] = None,
     supernet: Supernet = None,
     quick: Quick = False,

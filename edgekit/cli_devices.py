@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekit.cli_options import AsJson, Seed, TargetText, print_result
+from edgekit.cli_options import AsJson, ProfileFolder, Seed, TargetText, print_result
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.units import format_duration, format_size
@@ -33,10 +33,12 @@ def devices(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what execution providers are usable here."""
+    """List what execution providers are usable here, and the profiles that come with edgekit."""
+    from edgekit.devices.profile import DeviceProfile
     from edgekit.devices.providers.catalogue import provider_named
     from edgekit.devices.providers.discovery import find_providers
     from edgekit.devices.providers.environments import install as install_environment
+    from edgekit.devices.shipped import describe, shipped_profiles
 
     if install is not None:
         install_environment(provider_named(install))
@@ -61,7 +63,10 @@ def devices(
         runtime = f"ONNX Runtime {found.version}" if found.version else provider.package
         said = found.reason or f"{runtime}; {', '.join(provider.precisions)}"
         lines.append(f"{provider.short:<13}{'/'.join(provider.classes):<13}{state:<10}{said}")
-    print_result(as_json, {"providers": rows}, "\n".join(lines))
+    shipped = {name: DeviceProfile.load(folder) for name, folder in shipped_profiles().items()}
+    described = [describe(name, made) for name, made in shipped.items()]
+    text = "\n".join([*lines, "", "profiles that come with edgekit:", *described])
+    print_result(as_json, {"providers": rows, "profiles": list(shipped)}, text)
 
 
 @app.command()
@@ -86,7 +91,7 @@ def bench(
 @app.command()
 def predict(
     model: ModelFile,
-    profile: Annotated[Path, typer.Option("--profile", help="Folder of a device profile.")],
+    profile: ProfileFolder,
     as_json: AsJson = False,
 ) -> None:
     """Predict latency from a profile.

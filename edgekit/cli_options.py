@@ -13,6 +13,9 @@ SpaceName = Annotated[str, typer.Argument(help="Search space: mbconv.")]
 DataText = Annotated[
     str, typer.Option("--data", help="digits, a folder of class folders, or parquet.")
 ]
+ProfileFolder = Annotated[
+    Path, typer.Option("--profile", help="Folder of a device profile, or a shipped one's name.")
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder the result is written to.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Less of everything, to see the whole line.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress.")]

@@ -23,6 +23,7 @@ from edgekit.core.task import Task, load_task
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.probe import probe
 from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
+from edgekit.devices.shipped import profile_folder
 from edgekit.devices.transferring import N_NETWORKS, profile_by_transfer
 from edgekit.devices.transferring import PLAN as TRANSFER
 from edgekit.export.bundle import Bundle, check_place, write_bundle
@@ -115,9 +116,9 @@ def profile_target(
         target: the device and its thread count.
         out: folder of the profile; ``report.html`` is left beside it.
         quick: two minutes instead of up to twenty, with a coarser predictor.
-        known: folders of profiles of other targets: their predictors are carried over to this one
-            by timing a few whole networks here, which also serves providers that hide their
-            kernels. A transfer in ``out`` is made anew. Empty to time kernels.
+        known: profiles of other targets, by folder or shipped name: their predictors are carried
+            over to this one by timing a few whole networks here, which also serves providers that
+            hide their kernels. A transfer in ``out`` is made anew. Empty to time kernels.
         n_networks: networks such a transfer is fitted on, 10 to 61; None for 20.
         seed: of the plan, the order and the fit.
         progress: how to show it; None for stderr.
@@ -137,7 +138,7 @@ def profile_target(
                 f"a profile whose kernels were timed lies in {out}, a transfer would replace it; "
                 "choose another --out"
             )
-        profiles = [DeviceProfile.load(Path(folder)) for folder in known]
+        profiles = [DeviceProfile.load(profile_folder(folder)) for folder in known]
         n_networks = N_NETWORKS if n_networks is None else n_networks
         profile = profile_by_transfer(
             target, out, profiles, n_networks=n_networks, seed=seed, progress=progress
@@ -406,7 +407,8 @@ def fit(
         seed: of every random choice.
         effort: how much to train and to measure.
         quick_profile: make a quick profile where none is given.
-        profile: folder of a profile; None to make one in ``out/profile``.
+        profile: folder of a profile, or the name of a shipped one; None to make one in
+            ``out/profile``.
         supernet: run folder whose trained supernet is taken over; of the same space, data and
             seed.
         data: what ``load_task`` needs to load the task again.
@@ -430,7 +432,8 @@ def fit(
         folder = out / "profile"
         known = profile_target(target, folder, quick=quick_profile, seed=seed, progress=progress)
     else:
-        folder, known = profile, DeviceProfile.load(profile)
+        folder = profile_folder(profile)
+        known = DeviceProfile.load(folder)
     run = run_search(
         chosen,
         task,

@@ -102,11 +102,11 @@ WRONG = {
     ),
     "search: missing profile": (
         (*SEARCH, "--profile", "{out}", "--out", "{out}"),
-        "a file of kind device-profile is needed",
+        "a profile is a folder with profile.json or one of",
     ),
     "search: a run as profile": (
         (*SEARCH, "--profile", "{run}", "--out", "{out}"),
-        "a file of kind device-profile is needed",
+        "a profile is a folder with profile.json or one of",
     ),
     "search: altered profile": (
         (*SEARCH, "--profile", "{altered_profile}", "--out", "{out}"),
@@ -199,7 +199,7 @@ WRONG = {
     "fit: unknown target": ((*FIT, "--out", "{out}", "--target", "local?x=1"), "takes the keys"),
     "fit: missing profile": (
         (*FIT, "--out", "{out}", "--profile", "{out}"),
-        "a file of kind device-profile is needed",
+        "a profile is a folder with profile.json or one of",
     ),
     "fit: missing supernet": (
         (*FIT, "--out", "{out}", "--supernet", "{out}"),

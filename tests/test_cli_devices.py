@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from edgekit.core.errors import VerificationFailed
+from edgekit.devices.shipped import shipped_profiles
 from tests.devices.real import need, small_network, with_an_odd_node
 from tests.line import Line, edgekit
 
@@ -27,9 +28,10 @@ def test_devices_lists_the_catalogue() -> None:
     assert rows["cpu"]["state"] == "usable"
     assert rows["coreml"]["state"] == "not usable"
     assert "darwin/arm64" in rows["coreml"]["reason"]
-    text = edgekit("devices").stdout
-    assert all(line.split()[0] in rows for line in text.splitlines())
-    assert len(text.splitlines()) == len(rows)
+    providers, profiles = edgekit("devices").stdout.split("\n\n")
+    assert [line.split()[0] for line in providers.splitlines()] == list(rows)
+    named = [line.split(":")[0] for line in profiles.splitlines()[1:]]
+    assert named == done.json["profiles"] == list(shipped_profiles())
 
 
 def test_bench_prints_latency_kernels_placement_and_memory(model: Path) -> None:

@@ -15,6 +15,7 @@ from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.features import group_key
 from edgekit.devices.probe import probe
 from edgekit.devices.profile import DeviceProfile
+from edgekit.devices.shipped import profile_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def explain_model(model: Path, profile: Path) -> Explained:
     """
     if not model.is_file():
         raise InputError(f"a model file is needed, {model} is not there; check the path")
-    known = DeviceProfile.load(profile)
+    known = DeviceProfile.load(profile_folder(profile))
     facts = probe(Target("local"))
     made, here = (
         f"ONNX Runtime {f.ort_version} on {'+'.join(f.isa)}" for f in (known.facts, facts)
