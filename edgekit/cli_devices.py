@@ -33,7 +33,7 @@ def devices(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what execution providers are usable here, and the profiles that come with edgekit."""
+    """List execution providers and shipped profiles."""
     from edgekit.devices.profile import DeviceProfile
     from edgekit.devices.providers.catalogue import provider_named
     from edgekit.devices.providers.discovery import find_providers

@@ -321,7 +321,7 @@ def test_a_supernet_of_another_seed_or_space_is_refused_before_any_work(
 
 
 def test_a_given_profile_must_be_there_and_no_search_begins(line: Line, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a file of kind device-profile is needed"):
+    with pytest.raises(InputError, match="a profile is a folder with"):
         fit(line.task, tmp_path / "fit", limits=LIMITS, profile=tmp_path / "none")
     assert not list(tmp_path.iterdir())
 
