@@ -73,7 +73,7 @@ def profile(
     ] = None,
     networks: Annotated[
         int | None,
-        typer.Option("--networks", help="Networks to time with --from, 10 to 61; 20 without it."),
+        typer.Option("--networks", help="Networks to time with --from, 10 to 265; 20 without it."),
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,

@@ -119,7 +119,7 @@ def profile_target(
         known: profiles of other targets, by folder or shipped name: their predictors are carried
             over to this one by timing a few whole networks here, which also serves providers that
             hide their kernels. A transfer in ``out`` is made anew. Empty to time kernels.
-        n_networks: networks such a transfer is fitted on, 10 to 61; None for 20.
+        n_networks: networks such a transfer is fitted on, 10 to 265; None for 20.
         seed: of the plan, the order and the fit.
         progress: how to show it; None for stderr.
 

@@ -101,6 +101,8 @@ class DeviceFacts:
             self.ort_version,
             self.provider,
             self.n_threads,
+            self.max_frequency_hz,
+            self.governor,
         )
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
 

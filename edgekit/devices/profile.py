@@ -162,7 +162,8 @@ class DeviceProfile:
         now = probe(target)
         if now.fingerprint == self.facts.fingerprint:
             return
-        names = ("cpu_model", "isa", "n_cores", "ort_version", "provider", "n_threads")
+        names = ("cpu_model", "isa", "n_cores", "ort_version", "provider", "n_threads",
+                 "max_frequency_hz", "governor")  # fmt: skip
         changes = [
             f"{name} was {getattr(self.facts, name)!r} and is {getattr(now, name)!r}"
             for name in names

@@ -1,6 +1,6 @@
 """The profile of a new device from a few whole networks and the profiles one already has.
 
-    networks of the quick plan -> kernels of the CPU provider -> priced by every known profile
+    networks of the full plan -> kernels of the CPU provider -> priced by every known profile
       -> choose (D-optimal) -> time them whole on the new device -> every known predictor corrected
       -> the one that errs least on left-out networks -> judged on the held-out families -> folder
 
@@ -25,7 +25,7 @@ from edgekit.devices.measuring.interleave import RawBlock
 from edgekit.devices.measuring.measure import fit_labels_s, measure_models
 from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.features import group_key, product_of
-from edgekit.devices.predicting.plan import PlannedNetwork, quick_plan
+from edgekit.devices.predicting.plan import PlannedNetwork, full_plan
 from edgekit.devices.predicting.predictor import MIN_MEASURED_FOR_INTERVAL, KernelPredictor
 from edgekit.devices.predicting.samples import TimedNetwork, halves_of, refuse_if_noisy
 from edgekit.devices.predicting.transfer import NetworkPool, Transfer
@@ -75,7 +75,7 @@ def profile_by_transfer(
     refuse_emulated(provider_named(target.ep))
     _check_known(known)
     session = Session.begin(target)
-    plan = quick_plan(seed).networks
+    plan = full_plan(seed).networks
     pool = [network for network in plan if not network.held_out]
     if not MIN_MEASURED_FOR_INTERVAL <= n_networks <= len(pool):
         raise InputError(

@@ -5,7 +5,8 @@
 Sixteen networks of each stock family (convolutional and transformers; fp32, int8, mixed) and a hundred random ones are
 timed with their kernels in one session. A family is predicted by a fit on all others; six of its networks are judged,
 without and with a correction by the other ten. The stock networks are measured again, whole, in a session of their own:
-it gives the labels of these ten, and the floor. Beside it, fitted on the same other families: a line in the MACs, gradient boosting on the whole
+it gives the labels of these ten, and the floor; a network that a slow machine left without a figure there is not
+judged. Beside it, fitted on the same other families: a line in the MACs, gradient boosting on the whole
 network, and random forests per kernel group whose answers are added up (as nn-Meter does, doi 10.1145/3458864.3467882);
 and the sum of the network's own kernels, each timed alone.
 """  # noqa: E501
@@ -50,7 +51,7 @@ RANDOM = {"mbconv_random": 40, "resnet_random": 30, "assorted_random": 30}
 STOCK = tuple(family for family in FAMILIES if family not in RANDOM)
 N_JUDGED, N_CORRECTION = 6, 10
 N_PASSES, BLOCK_S = 12, 0.02
-ANY_INTERVAL = 10.0
+ANY_INTERVAL, PATIENCE_S = 10.0, 300.0
 ROWS = (
     "MACs line",
     "whole-network boosting",
@@ -160,8 +161,6 @@ def main() -> None:
         max_noise=0.1,
     )
     timed_s = time.perf_counter() - started
-    is_judged = [network.held_out for network in plan]
-    judged = [s for s, chosen in zip(samples, is_judged, strict=True) if chosen]
     stock = [(n, p) for n, p in zip(names, plan, strict=True) if p.family in STOCK]
     models = {name: network.model().SerializeToString() for name, network in stock}
     again = measure_models(
@@ -171,20 +170,26 @@ def main() -> None:
         block_s=BLOCK_S,
         seed=options.seed + 1,
         max_relative_interval=ANY_INTERVAL,
+        max_lost=len(models) // 10,
+        patience_s=PATIENCE_S,
         known_fast_s=fast_state_s(np.array([block.reference_s for block in blocks])).tolist(),
     )
+    is_judged = [p.held_out and n in again for n, p in zip(names, plan, strict=True)]
+    judged = [s for s, chosen in zip(samples, is_judged, strict=True) if chosen]
+    judged_names = {s.name for s in judged}
     labels_s = np.array([s.label_s for s in judged])
     estimates_s = {row: np.zeros(len(judged)) for row in ROWS}
     estimates_s["floor"] = np.array([again[s.name].label_s for s in judged])
     estimates_s["isolated kernels"] = isolated_times_s(
-        [p.model() for p in plan if p.held_out], target
+        [p.model() for p, chosen in zip(plan, is_judged, strict=True) if chosen], target
     )
     inside = {row: np.zeros(len(judged), dtype=bool) for row in ROWS if row.startswith("edgekit")}
     for family in STOCK:
         others = [s for s in samples if s.family != family]
         own = np.flatnonzero([s.family == family for s in judged])
         tests = [judged[i] for i in own]
-        ten = [s for s, j in zip(samples, is_judged, strict=True) if s.family == family and not j]
+        rest = [s for s in samples if s.family == family and s.name not in judged_names]
+        ten = [s for s in rest if s.name in again]
         plain = fit_predictor(others, seed=options.seed)
         corrected = plain.corrected([(s.kernels, again[s.name]) for s in ten])
         estimates_s["MACs line"][own] = macs_line_s(others, tests)

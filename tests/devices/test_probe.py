@@ -48,7 +48,7 @@ def test_fingerprint_is_what_decides_latency_and_nothing_else():
     facts = probe(Target("local"))
     assert len(facts.fingerprint) == 16
     assert facts.fingerprint == probe(Target("local?threads=1")).fingerprint
-    assert facts.fingerprint == replace(facts, python_version="3.99", governor="x").fingerprint
+    assert facts.fingerprint == replace(facts, python_version="3.99", memory_bytes=1).fingerprint
     for change in (
         {"cpu_model": "another"},
         {"isa": ("avx2",)},
@@ -56,6 +56,8 @@ def test_fingerprint_is_what_decides_latency_and_nothing_else():
         {"ort_version": "0"},
         {"provider": "XnnpackExecutionProvider"},
         {"n_threads": 7},
+        {"max_frequency_hz": 9e9},
+        {"governor": "another"},
     ):
         assert replace(facts, **change).fingerprint != facts.fingerprint
 

@@ -127,7 +127,8 @@ class KernelPredictor:
     def _costs_s(self, kernels: Sequence[Kernel]) -> Array:
         profiled_s = profiled_times_s(self.roofline, self.trees, kernels)
         costs_s = self.overhead.removed_s(kernels, profiled_s)
-        costs_s = self.transfer.applied_s(kernels, costs_s)
+        shares = self.roofline.work_shares(kernels) if self.transfer.work else None
+        costs_s = self.transfer.applied_s(kernels, costs_s, shares)
         return self.correction.applied_s(kernels, costs_s)
 
     def predict(self, kernels: Sequence[Kernel]) -> Predicted:
@@ -186,8 +187,9 @@ class KernelPredictor:
             )
         plain = self._with(self.log_interval)
         costs_s = [plain.kernel_costs_s(network) for network in networks]
-        errors = left_out_errors(networks, costs_s, labels_s, rescaled=True)
-        transfer = fit_correction(networks, costs_s, labels_s, rescaled=True)
+        shares = [self.roofline.work_shares(network) for network in networks]
+        errors = left_out_errors(networks, costs_s, labels_s, shares=shares)
+        transfer = fit_correction(networks, costs_s, labels_s, shares=shares)
         return self._with(conformal_interval(errors), transfer=transfer), errors
 
     def _with(

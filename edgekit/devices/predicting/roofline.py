@@ -51,11 +51,23 @@ class Roofline:
 
     def times_s(self, kernels: Sequence[Kernel]) -> Array:
         """(n_kernels,) seconds, at least 0.1 us each."""
+        return np.asarray(np.maximum(self._work_s(kernels).sum(axis=1), _SMALLEST_S))
+
+    def work_shares(self, kernels: Sequence[Kernel]) -> Array:
+        """(n_kernels, n_terms) what of a kernel's time is work of each of ``TERMS``.
+
+        Rows sum to 1; a kernel without a time counts as a call.
+        """
+        work_s = self._work_s(kernels)
+        totals_s = work_s.sum(axis=1, keepdims=True)
+        call = np.eye(len(TERMS))[TERMS.index("call")]
+        return np.where(totals_s > 0, work_s / np.where(totals_s > 0, totals_s, 1.0), call)
+
+    def _work_s(self, kernels: Sequence[Kernel]) -> Array:
         rates = np.array(
             [self.coefficients_s.get(group_key(kernel), self.fallback_s) for kernel in kernels]
         )
-        terms = np.array([roofline_terms(kernel) for kernel in kernels])
-        return np.asarray(np.maximum((rates * terms).sum(axis=1), _SMALLEST_S))
+        return np.asarray(rates * np.array([roofline_terms(kernel) for kernel in kernels]))
 
     def extrapolates(self, kernels: Sequence[Kernel]) -> NDArray[np.bool_]:
         """(n_kernels,) whether a kernel lies outside of what its group was fitted on.

@@ -9,7 +9,7 @@ from edgekit.devices.predicting.correction import (
     fit_correction,
     left_out_errors,
 )
-from edgekit.devices.predicting.features import group_key
+from edgekit.devices.predicting.features import TERMS, group_key, roofline_terms
 from tests.devices.timed import law_s, random_network
 
 RNG = np.random.default_rng(0)
@@ -38,6 +38,28 @@ def test_a_group_that_is_slower_is_found():
     errors = _predicted_s(correction)[15:] / labels_s[15:] - 1
     plain = _predicted_s(NO_CORRECTION)[15:] / labels_s[15:] - 1
     assert np.abs(errors).mean() < 0.2 * np.abs(plain).mean()
+
+
+def test_on_another_device_work_of_one_kind_may_be_cheaper_than_the_rest():
+    shares = [np.array([_shares(kernel) for kernel in network]) for network in NETWORKS]
+    cheaper = np.where(np.array(TERMS) == "macs", 0.5, 1.0)
+    costs_s = [part.sum(axis=1) for part in shares]
+    labels_s = np.array([3 * (part @ cheaper).sum() for part in shares])
+    shares = [part / part.sum(axis=1, keepdims=True) for part in shares]
+    correction = fit_correction(NETWORKS[:15], costs_s[:15], labels_s[:15], shares=shares[:15])
+    triples = zip(NETWORKS, costs_s, shares, strict=True)
+    predicted_s = np.array([correction.applied_s(*triple).sum() for triple in triples])
+    scale = np.median(labels_s[:15] / [costs.sum() for costs in costs_s[:15]])
+    scaled = scale * np.array([costs.sum() for costs in costs_s]) / labels_s - 1
+    errors = predicted_s / labels_s - 1
+    assert np.abs(errors[15:]).mean() < 0.3 * np.abs(scaled[15:]).mean()
+
+
+def _shares(kernel):
+    """A roofline of its own: a microsecond a call, a byte a nanosecond, a MAC a tenth of one."""
+    rates_s = {"call": 1e-6, "bytes_in": 1e-9, "bytes_out": 1e-9, "macs": 1e-10}
+    rates = np.array([rates_s.get(term, 0.0) for term in TERMS])
+    return rates * roofline_terms(kernel)
 
 
 def test_corrected_costs_stay_within_a_quarter_and_four_times():
