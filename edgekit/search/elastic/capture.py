@@ -1,0 +1,89 @@
+"""A user's module as a graph of ATen operations, with its batch size left open where it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from edgekit.core.errors import InputError
+
+Example = torch.Tensor | tuple[Any, ...] | Mapping[str, Any]
+
+
+def captured(net: nn.Module, example: Example) -> fx.GraphModule:
+    """Export a network in evaluation mode.
+
+    Args:
+        net: any module that ``torch.export`` can follow; it is not changed.
+        example: its input, with the batch in the first dimension: a tensor, positional arguments
+            or keyword arguments.
+
+    Returns:
+        A graph module with the parameters and buffers of the network under their own names.
+
+    Raises:
+        InputError: the network's flow depends on values of its input, or it does something else
+            that cannot be exported; quotes where.
+    """
+    args, kwargs = _arguments(example)
+    was_training = net.training
+    net.eval()
+    try:
+        wide_args, wide_kwargs = _doubled((args, kwargs))
+        shapes = _open_batch((wide_args, wide_kwargs))
+        try:
+            module = _exported(net, wide_args, wide_kwargs, shapes)
+            with torch.no_grad():
+                args_twice, kwargs_twice = _twice((wide_args, wide_kwargs))
+                module(*args_twice, **kwargs_twice)
+            return module
+        except Exception:
+            return _exported(net, args, kwargs, None)
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"torch.export must be able to follow a network, {type(net).__name__} stops it: "
+            f"{reason[0]}; replace what depends on the values of tensors"
+        ) from error
+    finally:
+        net.train(was_training)
+
+
+def _exported(net: nn.Module, args: Any, kwargs: Any, shapes: Any) -> fx.GraphModule:
+    with torch.no_grad():
+        exported = torch.export.export(net, args, kwargs, dynamic_shapes=shapes, strict=False)
+    module = exported.module(check_guards=False)
+    assert isinstance(module, fx.GraphModule)
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            module.graph.erase_node(node)
+    return fx.GraphModule(module, module.graph, type(net).__name__)
+
+
+def _arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (tuple(example), {}) if isinstance(example, tuple) else ((example,), {})
+
+
+def _doubled(arguments: Any) -> Any:
+    """A batch of one is taken twice: a size of one would be taken for a constant."""
+    return torch.utils._pytree.tree_map_only(
+        torch.Tensor, lambda x: torch.cat([x, x]) if x.dim() and len(x) == 1 else x, arguments
+    )
+
+
+def _twice(arguments: Any) -> Any:
+    return torch.utils._pytree.tree_map_only(
+        torch.Tensor, lambda x: torch.cat([x, x]) if x.dim() else x, arguments
+    )
+
+
+def _open_batch(arguments: Any) -> Any:
+    args, kwargs = torch.utils._pytree.tree_map_only(
+        torch.Tensor, lambda x: {0: torch.export.Dim.AUTO} if x.dim() else {}, arguments
+    )
+    return {**{str(i): v for i, v in enumerate(args)}, **kwargs} if kwargs and not args else args

@@ -1,0 +1,399 @@
+"""A network whose channels and branches are chosen at run time, and the plain network of a choice.
+
+choice --> graph with its own sizes --> run on slices of the full weights
+'--> plain module with weights of its own
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx, nn
+from torch.fx._pytree import tree_flatten_spec
+
+from edgekit.core.errors import InputError
+from edgekit.search.elastic.analysis import (
+    Group,
+    Structure,
+    analyse,
+    arguments_of,
+    attribute,
+    operation,
+)
+from edgekit.search.elastic.capture import Example, captured
+from edgekit.search.elastic.values import Value
+
+Flags = NDArray[np.bool_]
+_N_REMEMBERED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One network among those that an elastic one holds.
+
+    Attributes:
+        n_channels: kept by each group, in the order of ``Structure.groups``; at least 1.
+        skipped: names of the branches that are left out.
+    """
+
+    n_channels: tuple[int, ...]
+    skipped: frozenset[str] = frozenset()
+
+
+class ElasticNetwork(nn.Module):
+    """A network that runs any choice of its channels and branches with the same weights.
+
+    Weights are sliced while it runs, never copied into another model. A choice keeps the channels
+    that stand first in the order of their group, so that smaller choices lie inside larger ones.
+
+    Args:
+        net: the source; it is not changed, its weights are copied once.
+        example: input of it, as ``captured`` takes it.
+
+    Attributes:
+        structure: what was found to be elastic.
+        choice: the network that runs; all of the source at first.
+
+    Raises:
+        InputError: the network cannot be exported, or nothing in it can vary.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Flatten())
+        >>> elastic = ElasticNetwork(net, torch.zeros(2, 3, 8, 8))
+        >>> elastic.structure.groups[0].n_channels
+        8
+        >>> small = elastic.extract(Choice((4,)))
+        >>> small(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2, 144])
+    """
+
+    def __init__(self, net: nn.Module, example: Example) -> None:
+        super().__init__()
+        self.source = captured(net, example)
+        self.structure: Structure = analyse(self.source)
+        if not self.structure.groups and not self.structure.branches:
+            raise InputError(_nothing_varies(net, self.structure))
+        self._orders = [np.arange(group.n_channels) for group in self.structure.groups]
+        self._graph = lru_cache(_N_REMEMBERED)(self._graph_of)
+        self._indices = lru_cache(_N_REMEMBERED)(self._indices_of)
+        self.choice = self.largest
+
+    @property
+    def largest(self) -> Choice:
+        """The source itself."""
+        return Choice(tuple(group.n_channels for group in self.structure.groups))
+
+    @property
+    def smallest(self) -> Choice:
+        """One channel of every group, no branch that may be left out."""
+        return Choice(
+            tuple(1 for _ in self.structure.groups),
+            frozenset(branch.exit for branch in self.structure.branches),
+        )
+
+    def sort(self, orders: list[NDArray[np.int64]]) -> None:
+        """Say which channels of each group matter most, the first the most.
+
+        Args:
+            orders: a permutation per group.
+
+        Raises:
+            InputError: not a permutation of the channels of each group.
+        """
+        sizes = [group.n_channels for group in self.structure.groups]
+        if [sorted(order.tolist()) for order in orders] != [list(range(n)) for n in sizes]:
+            raise InputError(
+                f"orders must be permutations of {sizes} channels, got {[len(o) for o in orders]}"
+            )
+        self._orders = list(orders)
+        self._indices.cache_clear()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the chosen network; arguments and result as of the source."""
+        codegen = self.source.graph._codegen
+        assert isinstance(codegen, fx.graph._PyTreeCodeGen)
+        flat = tree_flatten_spec((args, kwargs), codegen.pytree_info.in_spec)
+        self._check_batch(flat)
+        runner = _Runner(self.source, self._graph(self.choice), self._indices(self.choice))
+        out = runner.run(*flat, enable_io_processing=False)
+        return codegen.process_outputs(out)
+
+    def _check_batch(self, flat: Iterable[Any]) -> None:
+        inputs = [node for node in self.source.graph.nodes if node.op == "placeholder"]
+        for node, value in zip(inputs, flat, strict=True):
+            size = node.meta["val"].shape[:1] if isinstance(value, torch.Tensor) else ()
+            if size and isinstance(size[0], int) and size[0] != len(value):
+                raise InputError(
+                    f"this network runs a batch of {size[0]} as in its example, got {len(value)}; "
+                    "read the batch size as x.shape[0] in its forward, not as len(x)"
+                )
+
+    def extract(self, choice: Choice) -> fx.GraphModule:
+        """The network of a choice as a plain module, with weights as small as it needs.
+
+        Args:
+            choice: of this network.
+
+        Returns:
+            A module in evaluation mode that shares nothing with this one.
+        """
+        graph, indices = self._graph(choice), self._indices(choice)
+        used = {node.target for node in graph.nodes if node.op == "get_attr"}
+        root = nn.Module()
+        for target in sorted(used):
+            _place(root, target, _own(attribute(self.source, target), indices.get(target, {})))
+        plain = fx.GraphModule(root, copy.deepcopy(graph), type(self.source).__name__)
+        plain.graph._codegen = self.source.graph._codegen
+        plain.recompile()
+        return plain.eval()
+
+    def _alive(self, choice: Choice) -> Flags:
+        groups = self.structure.groups
+        sound = len(choice.n_channels) == len(groups) and all(
+            1 <= n <= group.n_channels for n, group in zip(choice.n_channels, groups, strict=False)
+        )
+        known = {branch.exit for branch in self.structure.branches}
+        if not sound or choice.skipped - known:
+            raise InputError(
+                f"a choice keeps 1 to {self.largest.n_channels} channels and leaves out branches "
+                f"of {sorted(known)}, got {choice}"
+            )
+        alive = np.ones(self.structure.n_classes, bool)
+        for group, order, n in zip(groups, self._orders, choice.n_channels, strict=True):
+            alive[group.classes[order[n:]]] = False
+        return alive
+
+    def _indices_of(self, choice: Choice) -> dict[str, dict[int, torch.Tensor]]:
+        """What is kept of each parameter, by axis; nothing where all of it is."""
+        alive = self._alive(choice)
+        dropped: dict[tuple[str, int], list[NDArray[np.int64]]] = {}
+        for group in self.structure.groups:
+            gone = ~alive[group.classes]
+            if gone.any():
+                for key, places in group.places.items():
+                    dropped.setdefault(key, []).append(places[gone].ravel())
+        found: dict[str, dict[int, torch.Tensor]] = {}
+        for (name, axis), gone_places in dropped.items():
+            kept = np.ones(attribute(self.source, name).shape[axis], bool)
+            kept[np.concatenate(gone_places)] = False
+            found.setdefault(name, {})[axis] = torch.from_numpy(np.flatnonzero(kept))
+        return found
+
+    def _graph_of(self, choice: Choice) -> fx.Graph:
+        """The graph with the sizes of a choice and without the branches it leaves out."""
+        alive = self._alive(choice)
+        graph = fx.Graph()
+        renamed: dict[fx.Node, fx.Node] = {}
+        entries = {
+            branch.exit: branch.entry
+            for branch in self.structure.branches
+            if branch.exit in choice.skipped
+        }
+        by_name = {node.name: node for node in self.source.graph.nodes}
+        for node in self.source.graph.nodes:
+            if node.name in entries:
+                renamed[node] = renamed[by_name[entries[node.name]]]
+                continue
+            new = graph.node_copy(node, lambda old: renamed[old])
+            renamed[node] = new
+            if node.op == "call_function" and (resize := _RESIZED.get(operation(node))):
+                resize(_Sizes(node, new, self.structure.values, alive))
+        graph.eliminate_dead_code()
+        graph.lint()
+        return graph
+
+
+class _Runner(fx.Interpreter):
+    """Runs a graph on slices of the weights; each weight is sliced once."""
+
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        graph: fx.Graph,
+        indices: Mapping[str, Mapping[int, torch.Tensor]],
+    ) -> None:
+        super().__init__(module, garbage_collect_values=False, graph=graph)
+        self._indices = indices
+        self._sliced: dict[str, Any] = {}
+
+    def fetch_attr(self, target: str) -> Any:
+        if target not in self._sliced:
+            value = attribute(self.module, target)
+            for axis, index in self._indices.get(target, {}).items():
+                value = value.index_select(axis, index)
+            self._sliced[target] = value
+        return self._sliced[target]
+
+
+def _own(value: Any, indices: Mapping[int, torch.Tensor]) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return copy.deepcopy(value)
+    data = value.detach()
+    for axis, index in indices.items():
+        data = data.index_select(axis, index)
+    data = data.clone(memory_format=torch.contiguous_format)
+    return nn.Parameter(data, value.requires_grad) if isinstance(value, nn.Parameter) else data
+
+
+def _place(root: nn.Module, target: str, value: Any) -> None:
+    *path, name = target.split(".")
+    for part in path:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root._modules[part]  # type: ignore[assignment]
+    if isinstance(value, nn.Parameter):
+        root.register_parameter(name, value)
+    elif isinstance(value, torch.Tensor):
+        root.register_buffer(name, value)
+    else:
+        setattr(root, name, value)
+
+
+class _Sizes:
+    """A node whose constants depend on sizes: the old one, and its copy in the new graph."""
+
+    def __init__(
+        self,
+        old: fx.Node,
+        new: fx.Node,
+        values: Mapping[str, tuple[Value, ...]],
+        alive: Flags,
+    ) -> None:
+        self.old, self.new, self._values, self._alive = old, new, values, alive
+        self.arguments = arguments_of(old)
+
+    def of(self, node: fx.Node, index: int = 0) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shape of an output, before and after."""
+        value = self._values[node.name][index]
+        dims = range(len(value.shape))
+        return value.shape, tuple(int(self.kept(value, dim).sum()) for dim in dims)
+
+    def kept(self, value: Value, dim: int) -> Flags:
+        """Which coordinates of a dimension are left."""
+        block = value.block_at(dim)
+        if block is None:
+            return np.ones(value.shape[dim], bool)
+        axis = block.dims.index(dim)
+        left = np.moveaxis(self._alive[block.labels], axis, 0).reshape(
+            block.labels.shape[axis], -1
+        )
+        return np.asarray(left.any(axis=1))
+
+    def input(self) -> tuple[fx.Node, Value]:
+        """The first tensor."""
+        node = next(n for n in self.old.all_input_nodes if self._values.get(n.name))
+        return node, self._values[node.name][0]
+
+    def set(self, name: str, value: Any) -> None:
+        """Replace an argument."""
+        target = self.new.target
+        assert isinstance(target, torch._ops.OpOverload)
+        names = [argument.name for argument in target._schema.arguments]
+        position = names.index(name)
+        if position < len(self.new.args):
+            self.new.update_arg(position, value)
+        else:
+            self.new.update_kwarg(name, value)
+
+
+def _resize_shape(name: str) -> Callable[[_Sizes], None]:
+    def resize(sizes: _Sizes) -> None:
+        before, after = sizes.of(sizes.old)
+        asked = list(sizes.new.args[1]) if len(sizes.new.args) > 1 else []  # type: ignore[arg-type]
+        for dim, (old, new) in enumerate(zip(before, after, strict=True)):
+            if old != new:
+                asked[dim] = new if isinstance(asked[dim], int) and asked[dim] != -1 else -1
+        sizes.set(name, asked)
+
+    return resize
+
+
+def _resize_unflatten(sizes: _Sizes) -> None:
+    before, after = sizes.of(sizes.old)
+    dim = sizes.arguments["dim"]
+    _, value = sizes.input()
+    dim %= len(value.shape)
+    if before != after:
+        n = len(sizes.arguments["sizes"])
+        sizes.set("sizes", [int(s) for s in after[dim : dim + n]])
+
+
+def _resize_parts(sizes: _Sizes) -> None:
+    _, value = sizes.input()
+    dim = (sizes.arguments.get("dim") or 0) % len(value.shape)
+    n_parts = len(sizes._values[sizes.old.name])
+    pairs = [sizes.of(sizes.old, index) for index in range(n_parts)]
+    if all(before == after for before, after in pairs):
+        return
+    sizes.new.target = torch.ops.aten.split_with_sizes.default
+    sizes.new.args = (sizes.new.args[0], [int(after[dim]) for _, after in pairs], dim)
+    sizes.new.kwargs = {}
+
+
+def _resize_slice(sizes: _Sizes) -> None:
+    _, value = sizes.input()
+    dim = (sizes.arguments.get("dim") or 0) % len(value.shape)
+    kept = sizes.kept(value, dim)
+    if kept.all():
+        return
+    taken = range(len(kept))[slice(sizes.arguments["start"], sizes.arguments["end"])]
+    start = int(kept[: taken.start].sum())
+    end = start + int(kept[taken.start : taken.stop].sum())
+    sizes.new.target = torch.ops.aten.slice.Tensor
+    sizes.new.args, sizes.new.kwargs = (sizes.new.args[0], dim, start, end), {}
+
+
+def _resize_narrow(sizes: _Sizes) -> None:
+    start = sizes.arguments["start"]
+    sizes.arguments |= {"start": start, "end": start + sizes.arguments["length"]}
+    _resize_slice(sizes)
+
+
+def _resize_groups(name: str) -> Callable[[_Sizes], None]:
+    def resize(sizes: _Sizes) -> None:
+        _, value = sizes.input()
+        groups = sizes.arguments[name]
+        kept = sizes.kept(value, 1)
+        if groups > 1 and not kept.all():
+            sizes.set(name, int(groups * kept.sum() // len(kept)))
+
+    return resize
+
+
+_RESIZED: dict[str, Callable[[_Sizes], None]] = {
+    "view": _resize_shape("size"),
+    "_unsafe_view": _resize_shape("size"),
+    "reshape": _resize_shape("shape"),
+    "expand": _resize_shape("size"),
+    "unflatten": _resize_unflatten,
+    **dict.fromkeys(("chunk", "split", "split_with_sizes", "tensor_split"), _resize_parts),
+    "slice": _resize_slice,
+    "narrow": _resize_narrow,
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _resize_groups("groups")),
+    "group_norm": _resize_groups("num_groups"),
+}
+
+
+def _nothing_varies(net: nn.Module, structure: Structure) -> str:
+    first = next(iter(structure.boundaries), None)
+    cause = (
+        f"the first operation edgekit does not follow is {first}"
+        if first
+        else "it has no two layers in a row and no residual branch"
+    )
+    return (
+        f"a search space needs channels that can go or branches that can be left out, "
+        f"{type(net).__name__} has none: {cause}; search over precision alone, or rewrite it"
+    )
+
+
+def channels_of(group: Group) -> int:
+    """Elements along the axis of its layer that belong to one channel: the width of a head."""
+    return min(int(indices.shape[1]) for indices in group.places.values())
