@@ -338,10 +338,10 @@ def _parted(
     samples: Sequence[NetworkSample], networks: Sequence[PlannedNetwork]
 ) -> tuple[list[NetworkSample], list[NetworkSample]]:
     """Samples to fit, and those held out."""
-    pairs = list(zip(samples, networks, strict=True))
+    held_out = {network.name for network in networks if network.held_out}
     return (
-        [sample for sample, network in pairs if not network.held_out],
-        [sample for sample, network in pairs if network.held_out],
+        [sample for sample in samples if sample.name not in held_out],
+        [sample for sample in samples if sample.name in held_out],
     )
 
 

@@ -174,14 +174,14 @@ def main() -> None:
         patience_s=PATIENCE_S,
         known_fast_s=fast_state_s(np.array([block.reference_s for block in blocks])).tolist(),
     )
-    is_judged = [p.held_out and n in again for n, p in zip(names, plan, strict=True)]
-    judged = [s for s, chosen in zip(samples, is_judged, strict=True) if chosen]
+    planned = dict(zip(names, plan, strict=True))
+    judged = [s for s in samples if planned[s.name].held_out and s.name in again]
     judged_names = {s.name for s in judged}
     labels_s = np.array([s.label_s for s in judged])
     estimates_s = {row: np.zeros(len(judged)) for row in ROWS}
     estimates_s["floor"] = np.array([again[s.name].label_s for s in judged])
     estimates_s["isolated kernels"] = isolated_times_s(
-        [p.model() for p, chosen in zip(plan, is_judged, strict=True) if chosen], target
+        [planned[s.name].model() for s in judged], target
     )
     inside = {row: np.zeros(len(judged), dtype=bool) for row in ROWS if row.startswith("edgekit")}
     for family in STOCK:

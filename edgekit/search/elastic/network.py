@@ -266,12 +266,12 @@ class _Sizes:
         values: Mapping[str, tuple[Value, ...]],
         alive: Flags,
     ) -> None:
-        self.old, self.new, self._values, self._alive = old, new, values, alive
+        self.old, self.new, self.values, self._alive = old, new, values, alive
         self.arguments = arguments_of(old)
 
     def of(self, node: fx.Node, index: int = 0) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shape of an output, before and after."""
-        value = self._values[node.name][index]
+        value = self.values[node.name][index]
         dims = range(len(value.shape))
         return value.shape, tuple(int(self.kept(value, dim).sum()) for dim in dims)
 
@@ -288,8 +288,8 @@ class _Sizes:
 
     def input(self) -> tuple[fx.Node, Value]:
         """The first tensor."""
-        node = next(n for n in self.old.all_input_nodes if self._values.get(n.name))
-        return node, self._values[node.name][0]
+        node = next(n for n in self.old.all_input_nodes if self.values.get(n.name))
+        return node, self.values[node.name][0]
 
     def set(self, name: str, value: Any) -> None:
         """Replace an argument."""
@@ -328,7 +328,7 @@ def _resize_unflatten(sizes: _Sizes) -> None:
 def _resize_parts(sizes: _Sizes) -> None:
     _, value = sizes.input()
     dim = (sizes.arguments.get("dim") or 0) % len(value.shape)
-    n_parts = len(sizes._values[sizes.old.name])
+    n_parts = len(sizes.values[sizes.old.name])
     pairs = [sizes.of(sizes.old, index) for index in range(n_parts)]
     if all(before == after for before, after in pairs):
         return
@@ -367,6 +367,18 @@ def _resize_groups(name: str) -> Callable[[_Sizes], None]:
     return resize
 
 
+def _resize_pad(sizes: _Sizes) -> None:
+    amounts = list(sizes.arguments["pad"])
+    (value,) = sizes.values[sizes.old.name]
+    for i in range(0, len(amounts), 2):
+        dim = len(value.shape) - 1 - i // 2
+        kept = sizes.kept(value, dim)
+        if not kept.all():
+            before, after = amounts[i : i + 2]
+            amounts[i : i + 2] = int(kept[:before].sum()), int(kept[len(kept) - after :].sum())
+    sizes.set("pad", amounts)
+
+
 _RESIZED: dict[str, Callable[[_Sizes], None]] = {
     "view": _resize_shape("size"),
     "_unsafe_view": _resize_shape("size"),
@@ -376,6 +388,7 @@ _RESIZED: dict[str, Callable[[_Sizes], None]] = {
     **dict.fromkeys(("chunk", "split", "split_with_sizes", "tensor_split"), _resize_parts),
     "slice": _resize_slice,
     "narrow": _resize_narrow,
+    **dict.fromkeys(("pad", "constant_pad_nd"), _resize_pad),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _resize_groups("groups")),
     "group_norm": _resize_groups("num_groups"),
 }

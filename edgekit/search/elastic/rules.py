@@ -223,12 +223,24 @@ def _spatial(n_dims: int) -> Rule:
 
 
 def _pad(flow: Flow, call: Call) -> list[Value]:
-    x, amounts = call.first, call["pad"]
-    n = len(x.shape)
-    dims = {n - 1 - i // 2 for i, amount in enumerate(amounts) if amount}
-    flow.links.fix(x, sorted(dims))
-    blocks = tuple(block for block in x.blocks if not set(block.dims) & dims)
-    return [Value(call.shapes[0], blocks)]
+    """Zeros beside channels may go as the channels do; other padding keeps what it borders on."""
+    x, amounts, n = call.first, call["pad"], len(call.first.shape)
+    found = x
+    for i in range(0, len(amounts), 2):
+        dim, before, after = n - 1 - i // 2, amounts[i], amounts[i + 1]
+        if before == after == 0:
+            continue
+        zeros = call["mode"] in (None, "constant") and min(before, after) >= 0
+        line = flow.links.line(found, dim) if zeros else None
+        if line is None:
+            flow.links.fix(found, [dim])
+        sides = [flow.links.labels(before), line, flow.links.labels(after)]
+        shape = tuple(s + (before + after) * (d == dim) for d, s in enumerate(found.shape))
+        blocks = tuple(block for block in found.blocks if dim not in block.dims)
+        if line is not None:
+            blocks += (Block((dim,), np.concatenate(sides)),)
+        found = Value(shape, blocks)
+    return [found]
 
 
 def _dims(call: Call, value: Value) -> list[int]:

@@ -70,9 +70,13 @@ class Links:
         blocks = []
         for dim, size in enumerate(shape):
             if size > 1:
-                blocks.append(Block((dim,), np.arange(self.n_labels, self.n_labels + size)))
-                self.n_labels += size
+                blocks.append(Block((dim,), self.labels(size)))
         return Value(tuple(shape), tuple(blocks))
+
+    def labels(self, n: int) -> Labels:
+        """New labels, linked to nothing."""
+        self.n_labels += n
+        return np.arange(self.n_labels - n, self.n_labels)
 
     def link(self, first: Labels, second: Labels | int) -> None:
         """Elements at equal places stay or go together; the arrays are broadcast."""

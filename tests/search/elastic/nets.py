@@ -153,6 +153,22 @@ class Shuffle(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Padded(nn.Module):
+    """A residual whose shortcut has every second pixel, and zeros for the channels it lacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 16, 3, 1, 1), nn.Conv2d(16, 16, 3, 1, 1)
+        self.down, self.second = nn.Conv2d(16, 32, 3, 2, 1), nn.Conv2d(32, 32, 3, 1, 1)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.stem(x))
+        x = F.relu(x + self.first(x))
+        x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 8, 8)) + self.second(F.relu(self.down(x)))
+        return self.head(F.relu(x).mean((2, 3)))
+
+
 def _residual() -> nn.Module:
     blocks = [Basic(16, 16, 1), Basic(16, 32, 2), Basic(32, 32, 1)]
     end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)]
@@ -184,6 +200,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "transformer, eager": lambda: Transformer(fused=False),
     "dense": Dense,
     "shuffle": Shuffle,
+    "padded": Padded,
 }
 
 
