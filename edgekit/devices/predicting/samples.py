@@ -118,7 +118,7 @@ def take_samples(
 
     Returns:
         One sample per source, in order, without the few that noise left no blocks, and every
-        block, marked ones too; the blocks of profiled sessions bear the network's name with ``/profiled``.
+        block, marked ones too; those of profiled sessions bear the name with ``/profiled``.
 
     Raises:
         TooNoisy: the halves of the labels differ by more than ``max_noise`` in the median, or
