@@ -38,7 +38,7 @@ _GRID = {
     "parts": (0.003, 0.03, 0.1),
     "size": (0.1, 1.0),
 }
-_NOISES = (0.003, 0.01, 0.03, 0.1, 0.3)
+_NOISES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _MAX_DEVIATIONS = 4.0
 _MIN_EXPLAINED = 0.85
 _LEAST_WEIGHT = 0.01

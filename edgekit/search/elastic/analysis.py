@@ -55,11 +55,13 @@ class Branch:
         name: the module it ends in.
         entry: graph node whose output then takes the place of ``exit``.
         exit: the addition.
+        parameters: that nothing else uses.
     """
 
     name: str
     entry: str
     exit: str
+    parameters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,7 +243,8 @@ def _branches(graph: fx.Graph) -> Iterator[Branch]:
             if any(map(_is_layer, region)) and all(
                 user in {*region, node} for inner in region for user in inner.users
             ):
-                yield Branch(_common_module(region) or end.name, entry.name, node.name)
+                name = _common_module(region) or end.name
+                yield Branch(name, entry.name, node.name, _parameters_of(region))
                 break
 
 
@@ -259,6 +262,12 @@ def _region(entry: fx.Node, end: fx.Node, order: Mapping[fx.Node, int]) -> set[f
         if after.intersection(node.all_input_nodes):
             after.add(node)
     return after - {entry} if end in after else set()
+
+
+def _parameters_of(region: set[fx.Node]) -> frozenset[str]:
+    """Parameters and buffers that no operation outside of the region reads."""
+    read = {i for node in region for i in node.all_input_nodes if i.op == "get_attr"}
+    return frozenset(str(node.target) for node in read if region.issuperset(node.users))
 
 
 def _is_layer(node: fx.Node) -> bool:

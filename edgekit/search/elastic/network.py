@@ -121,7 +121,8 @@ class ElasticNetwork(nn.Module):
         assert isinstance(codegen, fx.graph._PyTreeCodeGen)
         flat = tree_flatten_spec((args, kwargs), codegen.pytree_info.in_spec)
         self._check_batch(flat)
-        runner = _Runner(self.source, self._graph(self.choice), self._indices(self.choice))
+        graph, indices = self._graph(self.choice), self._indices(self.choice)
+        runner = _Runner(self.source, graph, indices, self.training)
         out = runner.run(*flat, enable_io_processing=False)
         return codegen.process_outputs(out)
 
@@ -211,17 +212,28 @@ class ElasticNetwork(nn.Module):
 
 
 class _Runner(fx.Interpreter):
-    """Runs a graph on slices of the weights; each weight is sliced once."""
+    """Runs a graph on slices of the weights; each weight is sliced once.
+
+    In training mode a batch norm takes the statistics of the batch and keeps none: those of one
+    choice are of no use to another.
+    """
 
     def __init__(
         self,
         module: fx.GraphModule,
         graph: fx.Graph,
         indices: Mapping[str, Mapping[int, torch.Tensor]],
+        is_training: bool,
     ) -> None:
         super().__init__(module, garbage_collect_values=False, graph=graph)
-        self._indices = indices
+        self._indices, self._is_training = indices, is_training
         self._sliced: dict[str, Any] = {}
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if self._is_training and target is torch.ops.aten.batch_norm.default:
+            x, weight, bias, _, _, _, momentum, eps, cudnn = args
+            return torch.batch_norm(x, weight, bias, None, None, True, momentum, eps, cudnn)
+        return super().call_function(target, args, kwargs)
 
     def fetch_attr(self, target: str) -> Any:
         if target not in self._sliced:

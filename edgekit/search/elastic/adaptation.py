@@ -1,0 +1,88 @@
+"""Training an elastic network so that its smaller choices work, under its untouched original."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.errors import InputError
+from edgekit.search.elastic.space import ElasticSpace
+from edgekit.training.loop import Objective, Step
+from edgekit.training.losses import cross_entropy, distillation
+
+SAMPLINGS = ("sandwich", "nested")
+
+
+def adapting_objective(
+    space: ElasticSpace,
+    teacher: nn.Module,
+    smoothing: float,
+    *,
+    n_random: int = 2,
+    sampling: str = "sandwich",
+) -> Objective:
+    """Gradients of several choices added up in one step.
+
+    ``sandwich``: the largest, the smallest and random ones (Yu & Huang 2019, arXiv 1903.05134);
+    all learn from the original, which does not change, where that paper takes the largest of the
+    step. ``nested``: random ones alone, on the labels (Valipour et al. 2023, arXiv 2309.00255).
+
+    Args:
+        space: of the network that is trained.
+        teacher: the original; images to logits. Put into evaluation mode here.
+        smoothing: label smoothing, 0..1.
+        n_random: random choices a step, 1 or more.
+        sampling: one of ``SAMPLINGS``.
+
+    Returns:
+        An objective for ``edgekit.training.loop.train``.
+
+    Raises:
+        InputError: another sampling, or no random choice.
+    """
+    if sampling not in SAMPLINGS or n_random < 1:
+        raise InputError(
+            f"sampling is one of {', '.join(SAMPLINGS)} with at least 1 random choice a step, "
+            f"got {sampling!r} and {n_random}"
+        )
+    teacher.eval()
+    elastic = space.elastic
+
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        drawn = list(_random(space, n_random, step.rng))
+        losses = []
+        if sampling == "nested":
+            for candidate in drawn:
+                elastic.choice = space.decode(candidate)
+                losses.append(cross_entropy(elastic(x), y, smoothing) / n_random)
+                losses[-1].backward()  # type: ignore[no-untyped-call]
+            return float(sum(loss.detach() for loss in losses))
+        with torch.no_grad():
+            target = teacher(x)
+        for candidate in (space.largest(), space.smallest(), *drawn):
+            elastic.choice = space.decode(candidate)
+            loss = distillation(elastic(x), target)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return float(sum(losses) / len(losses))
+
+    return objective
+
+
+def _random(space: ElasticSpace, n: int, rng: np.random.Generator) -> Iterator[Candidate]:
+    """Random candidates around a random size, so that narrow and deep ones are drawn as often.
+
+    Genes drawn alone would all give networks of half the size.
+    """
+    n_choices = np.array(space.n_choices)
+    for _ in range(n):
+        size = rng.random()
+        width = np.clip(size + rng.normal(0, 0.25, len(n_choices)), 0, 1)
+        genes = np.floor(width * n_choices).clip(0, n_choices - 1).astype(np.int64)
+        skips = rng.random(len(n_choices) - space.n_groups) > np.maximum(size, 0.5)
+        genes[space.n_groups :] = skips
+        yield Candidate(tuple(int(g) for g in space.canonical(genes[None])[0]))

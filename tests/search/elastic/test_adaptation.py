@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgekit.core.errors import InputError
+from edgekit.search.elastic.adaptation import adapting_objective
+from edgekit.search.elastic.network import ElasticNetwork
+from edgekit.search.elastic.norms import reestimate
+from edgekit.search.elastic.space import ElasticSpace
+from edgekit.training.loop import Step
+from tests.search.elastic.nets import made
+
+EXAMPLE = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(8)
+
+
+@pytest.mark.parametrize("sampling", ["sandwich", "nested"])
+def test_smaller_choices_come_nearer_to_the_original(sampling):
+    net = made("residual")
+    with torch.no_grad():
+        wanted = net(EXAMPLE).argmax(1)
+    space = ElasticSpace(ElasticNetwork(net, EXAMPLE))
+    objective = adapting_objective(space, net, 0.0, sampling=sampling)
+    space.elastic.train()
+    optimizer = torch.optim.SGD(space.elastic.parameters(), 0.02, 0.9)
+    losses = []
+    for index in range(40):
+        optimizer.zero_grad()
+        losses.append(objective(EXAMPLE, wanted, Step(np.random.default_rng(index), index / 40)))
+        optimizer.step()
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+    torch.testing.assert_close(net(EXAMPLE), made("residual")(EXAMPLE), rtol=0, atol=0)
+
+
+def test_what_is_asked_for_has_to_be_there():
+    net = made("grouped")
+    space = ElasticSpace(ElasticNetwork(net, EXAMPLE))
+    with pytest.raises(InputError, match="sampling is one of sandwich, nested"):
+        adapting_objective(space, net, 0.0, sampling="other")
+    with pytest.raises(InputError, match="at least 1 random choice"):
+        adapting_objective(space, net, 0.0, n_random=0)
+
+
+def test_statistics_are_those_of_all_the_images():
+    space = ElasticSpace(ElasticNetwork(made("residual"), EXAMPLE))
+    plain = space.elastic.extract(space.decode(space.smallest()))
+    reestimate(plain, [EXAMPLE])
+    mean, variance = plain.get_buffer("1.running_mean"), plain.get_buffer("1.running_var")
+    with torch.no_grad():
+        stem = torch.conv2d(
+            EXAMPLE, plain.get_parameter("0.weight"), plain.get_parameter("0.bias"), padding=1
+        )
+    torch.testing.assert_close(mean, stem.mean((0, 2, 3)))
+    torch.testing.assert_close(variance, stem.var((0, 2, 3), correction=0))
+    split = space.elastic.extract(space.decode(space.smallest()))
+    reestimate(split, [EXAMPLE[:2], EXAMPLE[2:]])
+    torch.testing.assert_close(split.get_buffer("1.running_mean"), mean)
+    torch.testing.assert_close(split.get_buffer("1.running_var"), variance)
