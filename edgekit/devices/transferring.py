@@ -25,7 +25,7 @@ from edgekit.devices.measuring.interleave import RawBlock
 from edgekit.devices.measuring.measure import fit_labels_s, measure_models
 from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.features import group_key, product_of
-from edgekit.devices.predicting.plan import PlannedNetwork, full_plan
+from edgekit.devices.predicting.plan import Plan, PlannedNetwork, full_plan
 from edgekit.devices.predicting.predictor import MIN_MEASURED_FOR_INTERVAL, KernelPredictor
 from edgekit.devices.predicting.samples import TimedNetwork, halves_of, refuse_if_noisy
 from edgekit.devices.predicting.transfer import NetworkPool, Transfer
@@ -50,6 +50,7 @@ def profile_by_transfer(
     n_networks: int = N_NETWORKS,
     seed: int = 0,
     progress: Progress = QUIET,
+    plan: Plan | None = None,
 ) -> DeviceProfile:
     """Profile a device by timing a few whole networks on it.
 
@@ -63,6 +64,8 @@ def profile_by_transfer(
         n_networks: networks to fit on, from 10 on.
         seed: of the networks, their choice, inputs and order.
         progress: how progress is shown.
+        plan: networks to choose from, and the held-out ones; the full plan if None. The more there
+            are to choose from, the more the chosen ones tell.
 
     Returns:
         The profile, as ``DeviceProfile.load(folder)`` would give it.
@@ -75,17 +78,17 @@ def profile_by_transfer(
     refuse_emulated(provider_named(target.ep))
     _check_known(known)
     session = Session.begin(target)
-    plan = full_plan(seed).networks
-    pool = [network for network in plan if not network.held_out]
+    networks = (plan or full_plan(seed)).networks
+    pool = [network for network in networks if not network.held_out]
     if not MIN_MEASURED_FOR_INTERVAL <= n_networks <= len(pool):
         raise InputError(
             f"a transfer takes {MIN_MEASURED_FOR_INTERVAL} to {len(pool)} networks, "
             f"got {n_networks}"
         )
-    kernels = _lowered(plan, target.n_threads, progress)
+    kernels = _lowered(networks, target.n_threads, progress)
     transfer = Transfer(_pool([kernels[n.name] for n in pool], [p.predictor for p in known]))
     fitted = [pool[index] for index in transfer.choose(n_networks, seed)]
-    held_out = [network for network in plan if network.held_out]
+    held_out = [network for network in networks if network.held_out]
     timed, blocks = _timed([*fitted, *held_out], kernels, target, seed, progress)
     refuse_if_noisy(list(timed.values()), MAX_NOISE)
     kept = [timed[network.name] for network in fitted if network.name in timed]

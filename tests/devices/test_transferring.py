@@ -9,6 +9,7 @@ import pytest
 from edgekit.core.errors import InputError
 from edgekit.core.target import Target
 from edgekit.devices.explain import explain_model
+from edgekit.devices.predicting.plan import quick_plan
 from edgekit.devices.profile import DeviceProfile, profile_device
 from edgekit.devices.transferring import profile_by_transfer
 from tests.devices.real import need, small_network
@@ -24,7 +25,11 @@ def test_a_few_whole_networks_make_a_profile(line: Line, target: Target, tmp_pat
         need("openvino")
         with pytest.raises(InputError, match=r"openvino hides its own; .* with --from"):
             profile_device(target, tmp_path / "kernels")
-    made = patient(lambda: profile_by_transfer(target, tmp_path, [line.profile], n_networks=10))
+    made = patient(
+        lambda: profile_by_transfer(
+            target, tmp_path, [line.profile], n_networks=10, plan=quick_plan()
+        )
+    )
     assert made.target_text == target.text
     assert made.provenance.plan == "transfer"
     assert made.provenance.known == (f"{line.profile.facts.cpu_model}, local",)

@@ -59,14 +59,14 @@ def adapting_objective(
             for candidate in drawn:
                 elastic.choice = space.decode(candidate)
                 losses.append(cross_entropy(elastic(x), y, smoothing) / n_random)
-                losses[-1].backward()  # type: ignore[no-untyped-call]
+                losses[-1].backward()
             return float(sum(loss.detach() for loss in losses))
         with torch.no_grad():
             target = teacher(x)
         for candidate in (space.largest(), space.smallest(), *drawn):
             elastic.choice = space.decode(candidate)
             loss = distillation(elastic(x), target)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             losses.append(loss.detach())
         return float(sum(losses) / len(losses))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,7 +61,16 @@ def _exported(net: nn.Module, args: Any, kwargs: Any, shapes: Any) -> fx.GraphMo
     for node in list(module.graph.nodes):
         if node.target is torch.ops.aten._assert_tensor_metadata.default:
             module.graph.erase_node(node)
-    return fx.GraphModule(module, module.graph, type(net).__name__)
+    return _with_own_weights(fx.GraphModule(module, module.graph, type(net).__name__))
+
+
+def _with_own_weights(module: fx.GraphModule) -> fx.GraphModule:
+    """Copies of all parameters and buffers; what was shared stays shared."""
+    memo: dict[int, Any] = {}
+    for owner in module.modules():
+        owner._parameters = copy.deepcopy(owner._parameters, memo)
+        owner._buffers = copy.deepcopy(owner._buffers, memo)
+    return module
 
 
 def _arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -65,7 +65,7 @@ def by_taylor(
     elastic.eval()
     for x, y in batches:
         elastic.zero_grad()
-        loss(elastic, x, y).backward()  # type: ignore[no-untyped-call]
+        loss(elastic, x, y).backward()
         for total, group in zip(scores, groups, strict=True):
             change = np.zeros(group.n_channels)
             for (name, axis), places in group.places.items():

@@ -84,6 +84,7 @@ class ElasticNetwork(nn.Module):
         self._graph = lru_cache(_N_REMEMBERED)(self._graph_of)
         self._indices = lru_cache(_N_REMEMBERED)(self._indices_of)
         self.choice = self.largest
+        self.eval()
 
     @property
     def largest(self) -> Choice:

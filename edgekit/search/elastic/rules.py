@@ -232,12 +232,12 @@ def _pad(flow: Flow, call: Call) -> list[Value]:
             continue
         zeros = call["mode"] in (None, "constant") and min(before, after) >= 0
         line = flow.links.line(found, dim) if zeros else None
-        if line is None:
-            flow.links.fix(found, [dim])
-        sides = [flow.links.labels(before), line, flow.links.labels(after)]
         shape = tuple(s + (before + after) * (d == dim) for d, s in enumerate(found.shape))
         blocks = tuple(block for block in found.blocks if dim not in block.dims)
-        if line is not None:
+        if line is None:
+            flow.links.fix(found, [dim])
+        else:
+            sides = [flow.links.labels(before), line, flow.links.labels(after)]
             blocks += (Block((dim,), np.concatenate(sides)),)
         found = Value(shape, blocks)
     return [found]

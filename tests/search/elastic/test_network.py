@@ -79,6 +79,13 @@ def test_everything_is_found():
     assert all(not s.boundaries for s in groups.values())
 
 
+def test_the_source_is_left_alone(pair):
+    net, elastic = pair
+    own = {parameter.data_ptr() for parameter in elastic.parameters()}
+    assert own.isdisjoint(parameter.data_ptr() for parameter in net.parameters())
+    assert len(own) == len(list(net.parameters()))
+
+
 @pytest.mark.parametrize("name", ["residual", "inverted"])
 def test_each_branch_left_out_alone_is_its_zero(name):
     net = made(name)
