@@ -40,6 +40,7 @@ KIND = "device-profile"
 SCHEMA_VERSION = 4
 PROFILE_FILE = "profile.json"
 MEASUREMENTS_FILE = "measurements.parquet"
+_CPU = "cpu"
 MAX_NOISE = 0.10
 QUIET = Progress(quiet=True)
 
@@ -314,9 +315,10 @@ class Session:
 
 def _check_provider(provider: Provider) -> None:
     refuse_emulated(provider)
-    if provider.hides_nodes:
+    if provider.short != _CPU:
+        why = "hides its own" if provider.hides_nodes else "runs others"
         raise InputError(
-            f"a profile is made of kernels the runtime shows, {provider.short} hides its own; "
+            f"a profile is made of kernels that the CPU provider shows, {provider.short} {why}; "
             "profile the CPU provider, then this one with --from and the folder of that profile"
         )
 
