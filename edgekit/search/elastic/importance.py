@@ -47,8 +47,9 @@ def by_taylor(
 ) -> Orders:
     """Orders from how much the loss would change, to first order, without each channel.
 
-    The sum of weight times gradient over all that belongs to a channel, squared, averaged over
-    batches (Molchanov et al. 2019, arXiv 1906.10771, equation 8, for groups of parameters).
+    The sum of weight times gradient over what belongs to a channel in a tensor, squared, added up
+    over tensors and batches (Molchanov et al. 2019, arXiv 1906.10771, equation 8). Squared tensor
+    by tensor: the channels of a residual stage have many producers, whose changes would cancel.
 
     Args:
         elastic: its weights and choice are left as they are.
@@ -67,12 +68,11 @@ def by_taylor(
         elastic.zero_grad()
         loss(elastic, x, y).backward()
         for total, group in zip(scores, groups, strict=True):
-            change = np.zeros(group.n_channels)
             for (name, axis), places in group.places.items():
                 weight = attribute(elastic.source, name)
                 if isinstance(weight, nn.Parameter) and weight.grad is not None:
-                    change += _sums(weight.detach() * weight.grad, axis)[places].sum(axis=1)
-            total += change**2
+                    change = _sums(weight.detach() * weight.grad, axis)[places].sum(axis=1)
+                    total += change**2
     elastic.zero_grad()
     elastic.choice = choice
     elastic.train(was_training)
