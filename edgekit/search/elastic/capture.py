@@ -30,7 +30,7 @@ def captured(net: nn.Module, example: Example) -> fx.GraphModule:
             that cannot be exported; quotes where.
     """
     args, kwargs = _arguments(example)
-    was_training = net.training
+    modes = [(part, part.training) for part in net.modules()]
     net.eval()
     try:
         wide_args, wide_kwargs = _doubled((args, kwargs))
@@ -50,7 +50,8 @@ def captured(net: nn.Module, example: Example) -> fx.GraphModule:
             f"{reason[0]}; replace what depends on the values of tensors"
         ) from error
     finally:
-        net.train(was_training)
+        for part, was_training in modes:
+            part.training = was_training
 
 
 def _exported(net: nn.Module, args: Any, kwargs: Any, shapes: Any) -> fx.GraphModule:

@@ -86,6 +86,14 @@ def test_the_source_is_left_alone(pair):
     assert len(own) == len(list(net.parameters()))
 
 
+def test_each_module_of_the_source_keeps_its_mode():
+    net = made("residual").train()
+    net[3].eval()
+    modes = [module.training for module in net.modules()]
+    ElasticNetwork(net, EXAMPLE)
+    assert [module.training for module in net.modules()] == modes
+
+
 @pytest.mark.parametrize("name", ["residual", "inverted"])
 def test_each_branch_left_out_alone_is_its_zero(name):
     net = made(name)
