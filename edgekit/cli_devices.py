@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -190,6 +191,8 @@ def _bench_lines(found: Benched) -> dict[str, object]:
         "latency_interval_s": list(measured.interval_s),
         "latency_p90_s": measured.p90_s,
         "latency_p99_s": measured.p99_s,
+        "latency_p90_bound_s": _known(found.tail_bounds_s[0]),
+        "latency_p99_bound_s": _known(found.tail_bounds_s[1]),
         "label_s": measured.label_s,
         "n_runs": measured.conditions.n_runs,
         "is_emulated": measured.conditions.is_emulated,
@@ -220,6 +223,24 @@ def _bench_lines(found: Benched) -> dict[str, object]:
     }
 
 
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _tails(found: Benched) -> str:
+    from edgekit.devices.measuring.early_stopping import min_runs
+
+    said = []
+    for quantile, bound_s in zip((0.9, 0.99), found.tail_bounds_s, strict=True):
+        known = (
+            f"at most {format_duration(bound_s)}"
+            if not math.isnan(bound_s)
+            else f"not known from fewer than {min_runs(1, quantile)} runs"
+        )
+        said.append(f"p{100 * quantile:.0f} {known}")
+    return ", ".join(said)
+
+
 def _bench_text(model: Path, target: Target, found: Benched) -> str:
     measured, conditions = found.measured, found.measured.conditions
     low, high = (format_duration(bound) for bound in measured.interval_s)
@@ -233,6 +254,7 @@ def _bench_text(model: Path, target: Target, found: Benched) -> str:
         f"p50 {format_duration(measured.p50_s)} ({low} to {high}), "
         f"p90 {format_duration(measured.p90_s)}, p99 {format_duration(measured.p99_s)}, "
         f"{conditions.n_runs} runs",
+        f"with 99 % confidence (MLPerf's rule for tails): {_tails(found)}",
         f"nodes: {nodes}",
         f"peak memory added by the model: {memory}",
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from edgekit.core.errors import InputError
@@ -18,7 +19,9 @@ from edgekit.core.figures import Measured
 from edgekit.core.kernel import Kernel
 from edgekit.core.progress import Progress
 from edgekit.core.target import CPU_PROVIDER, Target
+from edgekit.devices.measuring.early_stopping import bounded_quantile_s
 from edgekit.devices.measuring.elsewhere import run_job
+from edgekit.devices.measuring.interleave import RawBlock
 from edgekit.devices.measuring.measure import measure_models
 from edgekit.devices.measuring.placement import provider_of
 from edgekit.devices.measuring.session import load_model, open_session, random_inputs
@@ -91,6 +94,8 @@ class Benched:
 
     Attributes:
         measured: single runs on random input.
+        tail_bounds_s: p90 and p99 as MLPerf reports them (``measuring.early_stopping``): upper
+            bounds that hold with 99 % confidence; nan where so many runs do not tell.
         kernels: in the order they run; empty where the provider does not show them.
         peaks: rates of this machine; None where no kernels are shown.
         peak_memory_bytes: largest resident size of a process that loads and runs the model,
@@ -98,6 +103,7 @@ class Benched:
     """
 
     measured: Measured
+    tail_bounds_s: tuple[float, float]
     kernels: tuple[KernelRow, ...]
     peaks: Peaks | None
     peak_memory_bytes: int | None
@@ -127,18 +133,22 @@ def bench_model(model: Path, target: Target, *, seed: int = 0, progress: Progres
     """
     if not model.is_file():
         raise InputError(f"a model file is needed, {model} is not there; check the path")
+    blocks: list[RawBlock] = []
     with progress.track(100, "measuring latency") as update:
         measured = measure_models(
             {model.name: model},
             target,
             seed=seed,
             progress=lambda done, total: update(100 * done // total),
+            raw=blocks,
         )[model.name]
+    runs_s = np.concatenate([block.durations_s for block in blocks if not block.marked])
+    bounds_s = (bounded_quantile_s(runs_s, 0.9), bounded_quantile_s(runs_s, 0.99))
+    memory_bytes = peak_memory_bytes(model, target)
     if provider_of(model, target).name != CPU_PROVIDER:
-        return Benched(measured, (), None, peak_memory_bytes(model, target))
+        return Benched(measured, bounds_s, (), None, memory_bytes)
     peaks = measure_peaks(target)
-    rows = kernel_rows(model, target, peaks)
-    return Benched(measured, rows, peaks, peak_memory_bytes(model, target))
+    return Benched(measured, bounds_s, kernel_rows(model, target, peaks), peaks, memory_bytes)
 
 
 def measure_peaks(target: Target) -> Peaks:

@@ -24,7 +24,7 @@ from edgekit.core.errors import InputError
 from edgekit.core.files import first_problem, read_json, write_bytes_atomic, write_json
 from edgekit.core.progress import Progress
 from edgekit.core.provenance import git_revision, versions
-from edgekit.core.target import Target
+from edgekit.core.target import CPU_PROVIDER, Target
 from edgekit.devices.measuring.estimators import fast_state_s, slowdown
 from edgekit.devices.measuring.interleave import N_DISCARDED, RawBlock
 from edgekit.devices.measuring.telemetry import CpuTimes, load_1min
@@ -40,7 +40,6 @@ KIND = "device-profile"
 SCHEMA_VERSION = 4
 PROFILE_FILE = "profile.json"
 MEASUREMENTS_FILE = "measurements.parquet"
-_CPU = "cpu"
 MAX_NOISE = 0.10
 QUIET = Progress(quiet=True)
 
@@ -315,7 +314,7 @@ class Session:
 
 def _check_provider(provider: Provider) -> None:
     refuse_emulated(provider)
-    if provider.short != _CPU:
+    if provider.name != CPU_PROVIDER:
         why = "hides its own" if provider.hides_nodes else "runs others"
         raise InputError(
             f"a profile is made of kernels that the CPU provider shows, {provider.short} {why}; "

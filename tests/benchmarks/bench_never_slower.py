@@ -79,7 +79,8 @@ def main() -> None:
             print(
                 f"{name:<9} {index:3d}  int8 everywhere {row['whole_ratio']:.3f} of fp32; settled "
                 f"{row['n_int8']} of {row['n_blocks']} blocks, {row['ratio']:.3f} "
-                f"({low:.3f} to {high:.3f})",
+                f"({low:.3f} to {high:.3f})"
+                + "".join(f"; {block}: {why}" for block, why in row["notes"].items()),
                 flush=True,
             )
         slower = [row for row in rows if row["interval"][0] > 1]

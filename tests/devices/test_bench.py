@@ -41,6 +41,13 @@ def test_shares_add_up_and_kernels_are_those_that_ran(benched: Benched) -> None:
     assert 0.4 * benched.measured.p50_s < total_s < 2 * benched.measured.p50_s + 1e-5 * n_kernels
 
 
+def test_bounds_of_the_tails_lie_above_what_was_seen(benched: Benched) -> None:
+    measured, (p90_s, p99_s) = benched.measured, benched.tail_bounds_s
+    assert measured.conditions.n_runs >= 662  # a network of half a millisecond in two seconds
+    assert measured.p90_s <= p90_s <= p99_s
+    assert measured.p99_s <= p99_s
+
+
 def test_no_product_is_far_above_the_peaks_measured_beside_it(benched: Benched) -> None:
     assert benched.peaks is not None
     assert benched.peaks.fp32_macs_per_s > 1e8

@@ -67,7 +67,8 @@ class Correction:
         costs_s = self.scale * costs_s
         keys = [group_key(kernel) for kernel in kernels]
         factors = np.array([self.common + self.factors.get(key, 0.0) for key in keys])
-        if self.work and shares is not None:
+        if self.work:
+            assert shares is not None, "factors on work need shares of work"
             none = (0.0,) * len(TERMS)
             factors += (np.array([self.work.get(key, none) for key in keys]) * shares).sum(axis=1)
         constants_s = np.array([self.constants_s.get(key, 0.0) for key in keys])

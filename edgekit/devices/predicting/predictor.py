@@ -237,7 +237,13 @@ class KernelPredictor:
                 "a predictor has the fields this edgekit writes, this one has not: "
                 f"{first_problem(error)}; profile again into another folder"
             ) from error
-        if parsed.terms != list(TERMS) or parsed.tree_features != list(TREE_FEATURES):
+        rates = [
+            parsed.fallback_s,
+            *parsed.coefficients_s.values(),
+            *parsed.transfer.work.values(),
+        ]
+        fits = parsed.terms == list(TERMS) and parsed.tree_features == list(TREE_FEATURES)
+        if not fits or parsed.correction.work or {len(values) for values in rates} != {len(TERMS)}:
             raise InputError(
                 "a predictor must be made for the features of this edgekit, this one was not; "
                 "profile again into another folder"
