@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgekit.core.errors import InputError
@@ -27,6 +28,24 @@ class Candidate:
     def text(self) -> str:
         """The genes joined by dashes: a name that is safe in file names and databases."""
         return "-".join(str(gene) for gene in self.genes)
+
+    def check(self, n_choices: Sequence[int], space: str) -> None:
+        """Refuse genes that a space has not.
+
+        Args:
+            n_choices: choices of each gene.
+            space: its name, for the message.
+
+        Raises:
+            InputError: another number of genes, or one out of its range.
+        """
+        genes = self.genes
+        if len(genes) != len(n_choices) or any(
+            not 0 <= gene < n for gene, n in zip(genes, n_choices, strict=True)
+        ):
+            raise InputError(
+                f"a candidate of {space} has genes below {tuple(n_choices)}, got {genes}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Candidate:

@@ -33,7 +33,7 @@ def reestimate(
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
-    pooled = [_Pooled(norm.num_features) for norm in norms]
+    pooled = [PooledMoments(norm.num_features) for norm in norms]
     for norm in norms:
         norm.momentum = 1.0  # The running statistics become those of the last batch.
     model.train()
@@ -42,29 +42,36 @@ def reestimate(
     for part in (index[start::n_batches] for start in range(n_batches)):
         model(to_tensor(split.images[part], preprocessing))
         for norm, pool in zip(norms, pooled, strict=True):
-            pool.add(norm, len(part) / len(index))
+            pool.add(*_statistics(norm), len(part))
     for norm, momentum, pool in zip(norms, momenta, pooled, strict=True):
-        pool.write_to(norm)
+        pool.write_to(*_statistics(norm))
         norm.momentum = momentum
     model.eval()
 
 
-class _Pooled:
-    """Sums over batches: share times mean, and share times (variance + squared mean)."""
+class PooledMoments:
+    """Mean and variance over batches: that within them, and that of their means.
+
+    Args:
+        width: channels.
+    """
 
     def __init__(self, width: int) -> None:
-        self.mean = torch.zeros(width, dtype=torch.float64)
-        self.square = torch.zeros(width, dtype=torch.float64)
+        self._mean = torch.zeros(width, dtype=torch.float64)
+        self._square = torch.zeros(width, dtype=torch.float64)
+        self._weight = 0.0
 
-    def add(self, norm: nn.BatchNorm2d, share: float) -> None:
-        mean, variance = _statistics(norm)
-        self.mean += share * mean.double()
-        self.square += share * (variance.double() + mean.double() ** 2)
+    def add(self, mean: torch.Tensor, variance: torch.Tensor, weight: float) -> None:
+        """One batch: ``(width,)`` each, and how much it counts, for example its images."""
+        self._mean += weight * mean.double()
+        self._square += weight * (variance.double() + mean.double() ** 2)
+        self._weight += weight
 
-    def write_to(self, norm: nn.BatchNorm2d) -> None:
-        mean, variance = _statistics(norm)
-        mean.copy_(self.mean)
-        variance.copy_(self.square - self.mean**2)
+    def write_to(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
+        """Replace ``(width,)`` running statistics by those of all batches."""
+        pooled = self._mean / self._weight
+        mean.copy_(pooled)
+        variance.copy_(self._square / self._weight - pooled**2)
 
 
 def _statistics(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:

@@ -26,13 +26,14 @@ def captured(net: nn.Module, example: Example) -> fx.GraphModule:
         A graph module with the parameters and buffers of the network under their own names.
 
     Raises:
-        InputError: the network's flow depends on values of its input, or it does something else
-            that cannot be exported; quotes where.
+        InputError: the network does not run on the example; its flow depends on values of its
+            input, or it does something else that cannot be exported; quotes where.
     """
     args, kwargs = _arguments(example)
     modes = [(part, part.training) for part in net.modules()]
     net.eval()
     try:
+        _try(net, args, kwargs)
         wide_args, wide_kwargs = _doubled((args, kwargs))
         shapes = _open_batch((wide_args, wide_kwargs))
         try:
@@ -43,6 +44,8 @@ def captured(net: nn.Module, example: Example) -> fx.GraphModule:
             return module
         except Exception:
             return _exported(net, args, kwargs, None)
+    except InputError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
@@ -52,6 +55,18 @@ def captured(net: nn.Module, example: Example) -> fx.GraphModule:
     finally:
         for part, was_training in modes:
             part.training = was_training
+
+
+def _try(net: nn.Module, args: Any, kwargs: Any) -> None:
+    try:
+        with torch.no_grad():
+            net(*args, **kwargs)
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"an example must be an input of its network, {type(net).__name__} refuses it: "
+            f"{reason[0]}; give what its forward takes, with a batch in front"
+        ) from error
 
 
 def _exported(net: nn.Module, args: Any, kwargs: Any, shapes: Any) -> fx.GraphModule:

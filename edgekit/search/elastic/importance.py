@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgekit.core.errors import InputError
 from edgekit.search.elastic.analysis import attribute
 from edgekit.search.elastic.network import ElasticNetwork
 
@@ -58,13 +59,17 @@ def by_taylor(
 
     Returns:
         Per group the channels, the most important first.
+
+    Raises:
+        InputError: no batch.
     """
     groups = elastic.structure.groups
     scores = [np.zeros(group.n_channels) for group in groups]
     choice, was_training = elastic.choice, elastic.training
     elastic.choice = elastic.largest
     elastic.eval()
-    for x, y in batches:
+    n_batches = 0
+    for n_batches, (x, y) in enumerate(batches, start=1):  # noqa: B007
         elastic.zero_grad()
         loss(elastic, x, y).backward()
         for total, group in zip(scores, groups, strict=True):
@@ -76,6 +81,8 @@ def by_taylor(
     elastic.zero_grad()
     elastic.choice = choice
     elastic.train(was_training)
+    if not n_batches:
+        raise InputError("importance is judged on at least one batch, got none")
     return [np.argsort(-total, kind="stable") for total in scores]
 
 

@@ -93,13 +93,7 @@ class ElasticSpace:
 
     def check(self, candidate: Candidate) -> None:
         """Raise InputError unless every gene is in its range."""
-        genes = candidate.genes
-        if len(genes) != len(self.n_choices) or any(
-            not 0 <= gene < n for gene, n in zip(genes, self.n_choices, strict=True)
-        ):
-            raise InputError(
-                f"a candidate of this network has genes below {self.n_choices}, got {genes}"
-            )
+        candidate.check(self.n_choices, "this network")
 
     def canonical(self, genes: Genes) -> Genes:
         """Genes ``(n, genes)`` with the widths of what is left out set to 0; a new array."""

@@ -207,13 +207,7 @@ class MBConvSpace:
 
     def check(self, candidate: Candidate) -> None:
         """Raise InputError unless every gene is in its range."""
-        genes = candidate.genes
-        if len(genes) != len(self.n_choices) or any(
-            not 0 <= gene < n for gene, n in zip(genes, self.n_choices, strict=True)
-        ):
-            raise InputError(
-                f"a candidate of mbconv has genes below {self.n_choices}, got {genes}"
-            )
+        candidate.check(self.n_choices, self.name)
 
     def canonical(self, genes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Genes ``(n, genes)`` with the precision of skipped blocks set to 0; a new array."""

@@ -126,7 +126,14 @@ def test_too_few_networks_are_refused():
 
 @pytest.mark.parametrize(
     "change",
-    [{"terms": ["call"]}, {"fallback_s": "fast"}, {"extra": 1}, {"log_interval": [0.0]}],
+    [
+        {"terms": ["call"]},
+        {"fallback_s": "fast"},
+        {"fallback_s": [1e-6]},
+        {"transfer": {"common": 1, "factors": {}, "constants_s": {}, "work": {"Conv": [0.1]}}},
+        {"extra": 1},
+        {"log_interval": [0.0]},
+    ],
 )
 def test_a_document_of_another_form_is_refused(predictor, change):
     with pytest.raises(InputError, match="profile again"):

@@ -58,6 +58,8 @@ def test_statistics_are_those_of_all_the_images():
         )
     torch.testing.assert_close(mean, stem.mean((0, 2, 3)))
     torch.testing.assert_close(variance, stem.var((0, 2, 3), correction=0))
+    with pytest.raises(InputError, match="at least one batch, got none"):
+        reestimate(plain, [])
     split = space.elastic.extract(space.decode(space.smallest()))
     reestimate(split, [EXAMPLE[:2], EXAMPLE[2:]])
     torch.testing.assert_close(split.get_buffer("1.running_mean"), mean)

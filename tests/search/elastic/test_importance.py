@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from edgekit.core.errors import InputError
 from edgekit.search.elastic.importance import by_magnitude, by_taylor
 from edgekit.search.elastic.network import Choice, ElasticNetwork
 from tests.search.elastic.nets import made
@@ -43,6 +45,12 @@ def test_taylor_finds_channels_that_nothing_reads():
     elastic.sort([order])
     with torch.no_grad():
         torch.testing.assert_close(elastic(EXAMPLE), net(EXAMPLE), rtol=0, atol=1e-5)
+
+
+def test_nothing_to_judge_on_is_refused():
+    elastic = ElasticNetwork(_net(), EXAMPLE)
+    with pytest.raises(InputError, match="at least one batch, got none"):
+        by_taylor(elastic, [], lambda net, x, y: F.cross_entropy(net(x), y))
 
 
 def test_every_group_of_a_transformer_is_ordered():

@@ -215,6 +215,13 @@ def test_what_cannot_vary_or_be_followed_is_refused():
         ElasticNetwork(Branching(), torch.zeros(2, 4))
 
 
+def test_an_example_that_does_not_fit_is_refused():
+    with pytest.raises(InputError, match="an example must be an input of its network, Sequential"):
+        ElasticNetwork(made("residual"), torch.zeros(2, 5, 16, 16))
+    with pytest.raises(InputError, match="give what its forward takes"):
+        ElasticNetwork(made("residual"), ())
+
+
 def test_a_network_that_fixes_its_batch_size_says_so():
     class Fixed(nn.Module):
         def __init__(self) -> None:
