@@ -83,7 +83,7 @@ def profile_by_transfer(
     if not MIN_MEASURED_FOR_INTERVAL <= n_networks <= len(pool):
         raise InputError(
             f"a transfer takes {MIN_MEASURED_FOR_INTERVAL} to {len(pool)} networks, "
-            f"got {n_networks}"
+            f"got {n_networks}; without --networks it takes {N_NETWORKS}"
         )
     kernels = _lowered(networks, target.n_threads, progress)
     transfer = Transfer(_pool([kernels[n.name] for n in pool], [p.predictor for p in known]))
