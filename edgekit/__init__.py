@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from edgekit.core.task import Task
     from edgekit.devices.profile import DeviceProfile
     from edgekit.export.bundle import Bundle
+    from edgekit.spaces import space
     from edgekit.workflow import (
         export_bundle,
         fit,
         profile_target,
         resume_search,
         run_search,
-        space,
         verify_bundle,
     )
 
@@ -68,13 +68,13 @@ _HOMES = {
     "edgekit.core.task": ("Task",),
     "edgekit.devices.profile": ("DeviceProfile",),
     "edgekit.export.bundle": ("Bundle",),
+    "edgekit.spaces": ("space",),
     "edgekit.workflow": (
         "export_bundle",
         "fit",
         "profile_target",
         "resume_search",
         "run_search",
-        "space",
         "verify_bundle",
     ),
 }

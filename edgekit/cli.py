@@ -23,6 +23,8 @@ from edgekit.cli_options import (
     FinetuneEpochs,
     MaxLatency,
     MaxSize,
+    Mean,
+    Model,
     Out,
     ProfileFolder,
     Quantile,
@@ -30,6 +32,7 @@ from edgekit.cli_options import (
     Resolution,
     Seed,
     SpaceName,
+    Std,
     StrategyName,
     Supernet,
     TargetText,
@@ -134,6 +137,8 @@ def search(
     quantile: Quantile = "p50",
     strategy: StrategyName = "simq",
     resolution: Resolution = None,
+    mean: Mean = None,
+    std: Std = None,
     evaluations: Evaluations = None,
     epochs: Epochs = None,
     supernet: Supernet = None,
@@ -149,23 +154,22 @@ def search(
     _check_inputs(space, data, out, supernet)
     from edgekit.devices.profile import DeviceProfile
     from edgekit.devices.shipped import profile_folder
+    from edgekit.spaces import space_of
     from edgekit.workflow import run_search
-    from edgekit.workflow import space as space_named
 
     progress = Progress(quiet=as_json)
     profile = profile_folder(profile)
     known = DeviceProfile.load(profile)
-    task = _load(data, seed, resolution, progress)
-    side, n_classes = task.preprocessing.resolution, len(task.labels)
+    task = _normalised(_load(data, seed, resolution, progress), mean, std)
     run = run_search(
-        space_named(space, resolution=side, n_classes=n_classes, narrow=quick),
+        space_of(space, task, narrow=quick),
         task,
         known,
         out=out,
         limits=limits,
         strategy=strategy,
         seed=seed,
-        effort=_effort(quick, len(task.train), evaluations, epochs, None),
+        effort=_effort(space, quick, len(task.train), evaluations, epochs, None),
         data=data,
         profile_folder=str(profile),
         supernet=supernet,
@@ -176,19 +180,27 @@ def search(
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: AsJson = False
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    model: Model = None,
+    as_json: AsJson = False,
 ) -> None:
     """Go on with a search that was interrupted."""
     _need(run / "run.json", "a run folder")
-    from edgekit.workflow import resume_search
+    from edgekit.search.run import read_settings
+    from edgekit.spaces import module_space
+    from edgekit.workflow import resume_search, task_of
 
-    _print_run(resume_search(run, progress=Progress(quiet=as_json)), as_json)
+    progress = Progress(quiet=as_json)
+    task = task_of(read_settings(run), progress)
+    space = module_space(model, task) if model else None
+    _print_run(resume_search(run, task, space=space, progress=progress), as_json)
 
 
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Out,
+    model: Model = None,
     candidate: Annotated[
         str | None, typer.Option("--candidate", help="Genes of a candidate; default: the best.")
     ] = None,
@@ -205,19 +217,21 @@ def export(
     _check_out(out)
     from edgekit.core.candidate import Candidate
     from edgekit.search.run import read_settings
+    from edgekit.spaces import module_space
     from edgekit.workflow import export_bundle, resume_search, task_of
 
     progress = Progress(quiet=as_json)
     chosen = Candidate.parse(candidate) if candidate else None
     task = task_of(read_settings(run), progress)
-    finished = resume_search(run, task, progress=progress)
+    space = module_space(model, task) if model else None
+    finished = resume_search(run, task, space=space, progress=progress)
     bundle = export_bundle(
         finished,
         task,
         out,
         candidate=chosen,
         limits=limits if max_latency or max_size else None,
-        effort=_effort(quick, len(task.train), None, None, finetune_epochs),
+        effort=_effort(model or "", quick, len(task.train), None, None, finetune_epochs),
         progress=progress,
     )
     size = bundle.model_path.stat().st_size
@@ -276,6 +290,8 @@ def fit(
     quantile: Quantile = "p50",
     strategy: StrategyName = "simq",
     resolution: Resolution = None,
+    mean: Mean = None,
+    std: Std = None,
     evaluations: Evaluations = None,
     epochs: Epochs = None,
     finetune_epochs: FinetuneEpochs = None,
@@ -298,16 +314,16 @@ def fit(
     from edgekit.workflow import fit as fit_space
 
     progress = Progress(quiet=as_json)
-    task = _load(data, seed, resolution, progress)
+    task = _normalised(_load(data, seed, resolution, progress), mean, std)
     fitted = fit_space(
         task,
         out,
         limits=limits,
         target=device,
-        space_name=space,
+        space=space,
         strategy=strategy,
         seed=seed,
-        effort=_effort(quick, len(task.train), evaluations, epochs, finetune_epochs),
+        effort=_effort(space, quick, len(task.train), evaluations, epochs, finetune_epochs),
         quick_profile=quick,
         profile=profile,
         supernet=supernet,
@@ -377,8 +393,10 @@ def _check_out(path: Path) -> None:
 
 
 def _check_inputs(space: str, data: str, out: Path, supernet: Path | None) -> None:
-    if space != "mbconv":
-        raise InputError(f"a search space is one of mbconv, got {space!r}")
+    if space != "mbconv" and ":" not in space:
+        raise InputError(
+            f"a search space is mbconv, or a module of yours as FILE.py:NAME, got {space!r}"
+        )
     _check_data(data)
     _check_out(out)
     if supernet is not None:
@@ -403,12 +421,30 @@ def _load(data: str, seed: int, resolution: int | None, progress: Progress) -> T
     return task
 
 
+def _normalised(task: Task, mean: str | None, std: str | None) -> Task:
+    """The task with the mean and standard deviation that a pretrained module expects."""
+    if mean is None and std is None:
+        return task
+    if mean is None or std is None:
+        raise InputError("--mean and --std belong together, got one of them; give both")
+    return task.normalised(_triple("--mean", mean), _triple("--std", std))
+
+
+def _triple(option: str, text: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"{option} is three numbers joined by commas, got {text!r}") from error
+    return red, green, blue
+
+
 def _need(path: Path, what: str) -> None:
     if not path.is_file():
         raise InputError(f"{what} is needed, {path} is not there; check the path")
 
 
 def _effort(
+    space: str,
     quick: bool,
     n_train: int,
     evaluations: int | None,
@@ -417,9 +453,12 @@ def _effort(
 ) -> Effort:
     from dataclasses import replace
 
-    from edgekit.workflow import FULL, QUICK
+    from edgekit.workflow import FULL, FULL_MODULE, QUICK, QUICK_MODULE
 
-    effort = QUICK if quick else FULL
+    if ":" in space:
+        effort = QUICK_MODULE if quick else FULL_MODULE
+    else:
+        effort = QUICK if quick else FULL
     if evaluations is not None:
         effort = replace(effort, n_evaluations=evaluations)
     if epochs is not None:

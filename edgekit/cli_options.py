@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-SpaceName = Annotated[str, typer.Argument(help="Search space: mbconv.")]
+SpaceName = Annotated[
+    str, typer.Argument(help="mbconv, or FILE.py:NAME, a torch module of yours.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="FILE.py:NAME again, of a run that searches a module."),
+]
+Mean = Annotated[
+    str | None, typer.Option("--mean", help="Red, green, blue mean a module expects, 0.5,0.5,0.5.")
+]
+Std = Annotated[str | None, typer.Option("--std", help="The same of the standard deviation.")]
 DataText = Annotated[
     str, typer.Option("--data", help="digits, a folder of class folders, or parquet.")
 ]
@@ -38,7 +48,8 @@ Evaluations = Annotated[
     int | None, typer.Option("--evaluations", min=1, help="Candidates to measure.")
 ]
 Epochs = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Epochs the supernet is trained.")
+    int | None,
+    typer.Option("--epochs", min=0, help="Epochs the supernet is trained; 0: a module as it is."),
 ]
 FinetuneEpochs = Annotated[
     int | None,

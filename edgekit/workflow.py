@@ -35,9 +35,12 @@ from edgekit.export.verify import Proof, verify
 from edgekit.report.fitted import Attempted, Fitted, fit_report, profile_report, verify_report
 from edgekit.report.page import render_fit, render_profile, render_verify, write_report
 from edgekit.search.chooser import Chooser
-from edgekit.search.costs import BLOCKS_FILE
+from edgekit.search.elastic.kernels import KERNELS_FILE
+from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.finetuning import finetuned
-from edgekit.search.lowering import candidate_model, int8_blocks
+from edgekit.search.mbconv.costs import BLOCKS_FILE
+from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.networks import WEIGHTS
 from edgekit.search.precision import settle_precision
 from edgekit.search.problem import Evaluated
 from edgekit.search.run import (
@@ -47,14 +50,15 @@ from edgekit.search.run import (
     read_settings,
     write_settings,
 )
-from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
+from edgekit.search.space import precisions_of
 from edgekit.search.store import TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named
-from edgekit.search.supernet_training import WEIGHTS
+from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
 from edgekit.training.loop import LEARNING_RATE, TrainRecipe
-from edgekit.training.simulate import blocks_of
 
 REPORT = "report.html"
+GENTLE = 0.25
+"""Learning rates of pretrained weights, relative to those of new ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +99,22 @@ class Effort:
             seed=seed,
         )
 
+    def gentle_recipe(self, task: Task, n_images: int, seed: int) -> TrainRecipe:
+        """The same, in parts of epochs, for weights that were trained before: at lower rates."""
+        recipe = self.recipe(task, n_images, seed)
+        return replace(
+            recipe,
+            n_epochs=n_images / len(task.train),
+            learning_rate=recipe.learning_rate * GENTLE,
+            filter_rate=recipe.filter_rate * GENTLE,
+            small_share=0.0,
+        )
+
 
 FULL = Effort(405_000, 450_000, 64, 32, 8, 48, narrow=False)
 QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
+FULL_MODULE = Effort(90_000, 270_000, 128, 64, 16, 48, narrow=False)
+QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 18, narrow=False)
 
 
 def profile_target(
@@ -154,26 +171,8 @@ def profile_target(
     return profile
 
 
-def space(name: str, *, resolution: int, n_classes: int, narrow: bool = False) -> MBConvSpace:
-    """A built-in search space.
-
-    Args:
-        name: ``"mbconv"``.
-        resolution: side of the images in pixels, 32 to 224.
-        n_classes: classes, at least 2.
-        narrow: the version that trains in a minute.
-
-    Raises:
-        InputError: no such space, or a recipe it does not take.
-    """
-    if name != MBConvSpace.name:
-        raise InputError(f"a search space is one of {MBConvSpace.name}, got {name!r}")
-    make = MBConvRecipe.quick if narrow else MBConvRecipe.for_task
-    return MBConvSpace(make(resolution, n_classes))
-
-
 def run_search(
-    space: MBConvSpace,
+    space: AnySpace,
     task: Task,
     profile: DeviceProfile,
     *,
@@ -213,12 +212,14 @@ def run_search(
     settings = RunSettings(
         data=_from_anywhere(data),
         data_sha256=str(task.source["sha256"]),
+        mean=task.preprocessing.mean,
+        std=task.preprocessing.std,
         profile=_from_anywhere(profile_folder),
         fingerprint=profile.facts.fingerprint,
         reference_fast_s=profile.reference_fast_s,
         target=target.text,
-        space=space.recipe,
-        training=effort.recipe(task, effort.supernet_images, seed),
+        space=fitting_recipe(space, task),
+        training=_training(space, task, effort, effort.supernet_images, seed),
         strategy=strategy,
         limits=limits or Limits(),
         n_evaluations=effort.n_evaluations,
@@ -236,21 +237,30 @@ def run_search(
     write_settings(folder, settings, provenance)
     if supernet is not None:
         _take_over(supernet, folder, settings)
-    return execute(folder, settings, task, profile.predictor, progress=progress or Progress())
+    networks = networks_of(space)
+    return execute(
+        folder, networks, settings, task, profile.predictor, progress=progress or Progress()
+    )
 
 
 def resume_search(
-    folder: Path | str, task: Task | None = None, *, progress: Progress | None = None
+    folder: Path | str,
+    task: Task | None = None,
+    *,
+    space: ElasticSpace | None = None,
+    progress: Progress | None = None,
 ) -> Run:
     """Go on with a search that was interrupted, or load a finished one.
 
     Args:
         folder: run folder.
         task: the data; None loads it from where the run had it.
+        space: of the module, where the run searches one: no code is loaded from a run folder.
         progress: how to show it; None for stderr.
 
     Raises:
-        InputError: not a run, other data than before, or a profile that no longer holds.
+        InputError: not a run, other data or another module than before, or a profile that no
+            longer holds.
     """
     folder, progress = Path(folder), progress or Progress()
     settings = read_settings(folder)
@@ -261,7 +271,17 @@ def resume_search(
         )
     profile = DeviceProfile.load(Path(settings.profile))
     profile.check_current(Target(settings.target))
-    return execute(folder, settings, task, profile.predictor, progress=progress)
+    networks = networks_of(space_of_run(settings, space))
+    return execute(folder, networks, settings, task, profile.predictor, progress=progress)
+
+
+def _training(
+    space: AnySpace, task: Task, effort: Effort, n_images: int, seed: int
+) -> TrainRecipe | None:
+    """The training of the space's weights; None where pretrained ones are taken as they are."""
+    if isinstance(space, MBConvSpace):
+        return effort.recipe(task, n_images, seed)
+    return effort.gentle_recipe(task, n_images, seed) if n_images else None
 
 
 def task_of(settings: RunSettings, progress: Progress) -> Task:
@@ -272,12 +292,13 @@ def task_of(settings: RunSettings, progress: Progress) -> Task:
     """
     if not settings.data:
         raise InputError("the run was given data in memory; hand the same task in again")
-    return load_task(
+    task = load_task(
         settings.data,
         seed=settings.seed,
         resolution=settings.space.resolution,
         progress=progress,
     )
+    return task.normalised(settings.mean, settings.std)
 
 
 def export_bundle(
@@ -311,14 +332,14 @@ def export_bundle(
     check_place(Path(out).absolute())
     seed = run.settings.seed
     n_images = effort.finetune_images
-    recipe = effort.recipe(task, n_images, seed + 2) if n_images else None
+    recipe = _finetuning(run, task, effort, n_images, seed + 2) if n_images else None
     net = finetuned(run, candidate, task, recipe, progress=progress)
     weight_max = probe(Target(run.settings.target)).int8_weight_max
-    architecture = run.space.decode(candidate)
-    blocks, int8 = blocks_of(net), int8_blocks(architecture)
-    plain = export_onnx(net, run.space.recipe.resolution, blocks)
+    precisions = precisions_of(run.space, candidate)
+    int8 = [block for block, precision in precisions.items() if precision is Precision.INT8]
+    folded = run.networks.folded(net)
+    plain = export_onnx(folded, run.settings.space.resolution, run.networks.block_paths(folded))
     images = task.preprocessing.apply(task.calibration.images)
-    precisions = {b: Precision.INT8 if b in int8 else Precision.FP32 for b in blocks}
     return write_bundle(
         out,
         model=quantise_blocks(
@@ -326,9 +347,16 @@ def export_bundle(
         ),
         preprocessing=task.preprocessing,
         labels=task.labels,
-        probe=take_probe(net, plain, int8, task, weight_max=weight_max),
+        probe=take_probe(
+            net,
+            plain,
+            int8,
+            task,
+            weight_max=weight_max,
+            simulates=isinstance(run.space, MBConvSpace),
+        ),
         provenance=Provenance(
-            space=MBConvSpace.name,
+            space=run.space.name,
             genes=candidate.genes,
             precisions=precisions,
             limits=limits,
@@ -339,6 +367,11 @@ def export_bundle(
             seeds={"search": seed, "fine-tuning": seed + 2},
         ),
     )
+
+
+def _finetuning(run: Run, task: Task, effort: Effort, n_images: int, seed: int) -> TrainRecipe:
+    make = effort.recipe if isinstance(run.space, MBConvSpace) else effort.gentle_recipe
+    return make(task, n_images, seed)
 
 
 def verify_bundle(
@@ -381,7 +414,7 @@ def fit(
     *,
     limits: Limits,
     target: Target | str = "local",
-    space_name: str = "mbconv",
+    space: str | ElasticSpace = "mbconv",
     strategy: str = "simq",
     seed: int = 0,
     effort: Effort = FULL,
@@ -402,7 +435,7 @@ def fit(
         out: folder for everything.
         limits: what the artifact must keep when it is measured after export.
         target: the device.
-        space_name: ``"mbconv"``.
+        space: ``"mbconv"``, ``"FILE.py:NAME"``, or the space of a module.
         strategy: ``"simq"``, ``"simq-published"`` or ``"random"``.
         seed: of every random choice.
         effort: how much to train and to measure.
@@ -422,8 +455,8 @@ def fit(
         TooNoisy: a figure could not be had; call again to go on.
     """
     out, target, progress = Path(out), _target(target), progress or Progress()
-    resolution, n_classes = task.preprocessing.resolution, len(task.labels)
-    chosen = space(space_name, resolution=resolution, n_classes=n_classes, narrow=effort.narrow)
+    chosen = space_of(space, task, narrow=effort.narrow) if isinstance(space, str) else space
+    fitting_recipe(chosen, task)
     strategy_named(strategy)
     check_place(out / "bundle")
     if supernet is not None:
@@ -469,7 +502,7 @@ def _fit_candidates(
     while True:
         chosen = chooser.next()
         entry, notes = settle_precision(run, chosen, task, limits)
-        predicted = chooser.table.predicted(run.space, entry.candidate)
+        predicted = chooser.table.predicted(entry.candidate)
         again = _measure(run, entry.candidate)
         if limits.broken_by(again.quantile_s(limits.quantile), entry.size_bytes):
             verdict = chooser.reject(chosen.candidate, replace(entry, latency=again))
@@ -497,7 +530,7 @@ def _fit_candidates(
 
 
 def _measure(run: Run, candidate: Candidate) -> Measured:
-    model = candidate_model(run.space, candidate)
+    model = run.networks.model(candidate)
     figures = measure_models(
         {candidate.text: model},
         Target(run.settings.target),
@@ -522,13 +555,14 @@ def _take_over(source: Path, folder: Path, settings: RunSettings) -> None:
     same = [
         (s.fingerprint, s.target, s.reference_fast_s, s.n_table_networks) for s in (made, settings)
     ]
-    names = [WEIGHTS, BLOCKS_FILE, TABLE_NETWORKS] if same[0] == same[1] else [WEIGHTS]
+    of_the_device = [BLOCKS_FILE, KERNELS_FILE, TABLE_NETWORKS] if same[0] == same[1] else []
+    names = [WEIGHTS, *of_the_device]
     for name in names:
         if (source / name).is_file() and not (folder / name).is_file():
             shutil.copyfile(source / name, folder / name)
 
 
-def _check_supernet(folder: Path, space: MBConvSpace, task: Task, seed: int) -> None:
+def _check_supernet(folder: Path, space: AnySpace, task: Task, seed: int) -> None:
     """Another seed would judge the supernet on images it was trained on."""
     made = read_settings(folder)
     if (made.space, made.data_sha256, made.seed) != (space.recipe, task.source["sha256"], seed):

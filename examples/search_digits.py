@@ -48,7 +48,7 @@ def main() -> None:
     )
     print(f"{len(run.measured)} of {space.n_candidates:.2g} networks measured; the front:")
     for entry in run.front():
-        predicted = run.table.predicted(space, entry.candidate)
+        predicted = run.table.predicted(entry.candidate)
         print(
             f"{entry.accuracy.top1:7.1%} on validation"
             f"{format_duration(entry.latency.p50_s):>10} measured"

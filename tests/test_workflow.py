@@ -19,11 +19,11 @@ from edgekit.export.bundle import Bundle
 from edgekit.export.parity import ParityCheck
 from edgekit.export.verify import Proof
 from edgekit.report.fitted import Fitted
-from edgekit.search.lowering import candidate_model
+from edgekit.search.mbconv.lowering import candidate_model
+from edgekit.search.networks import WEIGHTS
 from edgekit.search.problem import Evaluated
 from edgekit.search.run import read_settings, write_settings
 from edgekit.search.store import DATABASE, TABLE_NETWORKS, Trials
-from edgekit.search.supernet_training import WEIGHTS
 from edgekit.workflow import (
     REPORT,
     export_bundle,

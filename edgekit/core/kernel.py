@@ -48,8 +48,10 @@ class PlacedKernel:
         kernel: what runs.
         node: node name in the optimised model.
         block: name of the block of the source network it came from; empty when it belongs to none.
+        source: node or tensor of the source network it came from; empty where none is known.
     """
 
     kernel: Kernel
     node: str
     block: str
+    source: str = ""

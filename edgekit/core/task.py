@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +165,18 @@ class Task:
     n_skipped: int
     skipped: tuple[str, ...]
     source: Source
+
+    def normalised(self, mean: Triple, std: Triple) -> Task:
+        """The same images as a pretrained network expects them.
+
+        Args:
+            mean: of each channel, red first, in 0..1.
+            std: of each channel, above 0.
+
+        Raises:
+            InputError: as ``Preprocessing``.
+        """
+        return replace(self, preprocessing=replace(self.preprocessing, mean=mean, std=std))
 
     @classmethod
     def from_folder(

@@ -92,6 +92,11 @@ class DeviceFacts:
         return FULL_WEIGHT_MAX if exact else REDUCED_WEIGHT_MAX
 
     @property
+    def vector_channels(self) -> int:
+        """Channels that ONNX Runtime's blocked float32 layout takes at a time (MLAS NCHWc)."""
+        return 16 if any(name.startswith("avx512") for name in self.isa) else 8
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits of what decides latency; a profile holds only while they stay the same."""
         deciding = (

@@ -30,7 +30,7 @@ _N_TRACED = 2
 Dim = int | str
 
 
-def export_onnx(net: nn.Module, resolution: int, blocks: Mapping[str, nn.Module]) -> ModelProto:
+def export_onnx(net: nn.Module, resolution: int, blocks: Mapping[str, str]) -> ModelProto:
     """The network in ONNX, float32, with an open batch axis.
 
     Batch norms are folded into the convolutions they follow. Every node is named
@@ -43,26 +43,31 @@ def export_onnx(net: nn.Module, resolution: int, blocks: Mapping[str, nn.Module]
         net: takes ``(batch, 3, resolution, resolution)`` float32 and returns
             ``(batch, n_classes)``; left as it is.
         resolution: side of the input in pixels, 1 to 1024.
-        blocks: submodules of ``net`` by block name, for example
-            ``edgekit.training.simulate.blocks_of(net)``.
+        blocks: block name by the path of its module, as
+            ``edgekit.search.networks.Networks.block_paths`` gives it.
 
     Returns:
         Opset 20, IR 10, input ``"input"``, output ``"logits"``, weights inside.
 
     Raises:
-        InputError: a resolution out of range, a block that is no part of ``net``, a block name
-            with a slash, or a network that torch cannot export or that returns something else
-            than logits.
+        InputError: a resolution out of range, a block without a node, a block name with a slash,
+            or a network that torch cannot export or that returns something else than logits.
     """
     if not 1 <= resolution <= MAX_RESOLUTION:
         raise InputError(f"a resolution is from 1 to {MAX_RESOLUTION}, got {resolution}")
-    paths = _block_paths(net, blocks)
+    for name in blocks.values():
+        if not name or "/" in name:
+            raise InputError(
+                f"a block name has no slash and is not empty, got {name!r}; rename it"
+            )
     # from channels-last memory torch exports a pooled tensor with strides, as a dozen nodes
     plain = folded(net).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model = _traced(plain, resolution)
     _check_logits(model)
     _simplify(model)
-    _rename(model, paths)
+    _rename(model, blocks)
+    if missing := sorted(set(blocks.values()) - set(nodes_by_block(model))):
+        raise InputError(f"a block is a part of the network, {missing[0]!r} has no node in it")
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -76,19 +81,6 @@ def nodes_by_block(model: ModelProto) -> dict[str, tuple[str, ...]]:
         if slash:
             nodes.setdefault(block, []).append(node.name)
     return {block: tuple(names) for block, names in nodes.items()}
-
-
-def _block_paths(net: nn.Module, blocks: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Block name by module path."""
-    places = {id(module): path for path, module in net.named_modules()}
-    for name, module in blocks.items():
-        if not name or "/" in name:
-            raise InputError(
-                f"a block name has no slash and is not empty, got {name!r}; rename it"
-            )
-        if id(module) not in places:
-            raise InputError(f"a block is a submodule of the network, {name!r} is not")
-    return {places[id(module)]: name for name, module in blocks.items()}
 
 
 def _traced(net: nn.Module, resolution: int) -> ModelProto:

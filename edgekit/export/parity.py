@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class Probe:
         images: RGB, uint8, ``(n, r, r, 3)``.
         torch_logits: of the float32 module, ``(n, n_classes)`` float32.
         onnx_logits: of the float32 ONNX network.
-        simulated_logits: of the module with int8 simulated.
+        simulated_logits: of the module with int8 simulated; None where that is not simulated.
 
     Raises:
         InputError: arrays of other shapes or types, no images, or a logit that is not finite.
@@ -53,10 +53,12 @@ class Probe:
     images: NDArray[np.uint8]
     torch_logits: Logits
     onnx_logits: Logits
-    simulated_logits: Logits
+    simulated_logits: Logits | None
 
     def __post_init__(self) -> None:
-        logits = (self.torch_logits, self.onnx_logits, self.simulated_logits)
+        logits = [self.torch_logits, self.onnx_logits]
+        if self.simulated_logits is not None:
+            logits.append(self.simulated_logits)
         shapes = {array.shape for array in logits}
         is_sound = (
             self.images.dtype == np.uint8
@@ -68,7 +70,7 @@ class Probe:
         )
         if not is_sound:
             raise InputError(
-                "a probe is uint8 images (n, r, r, 3) and three float32 arrays (n, n_classes), "
+                "a probe is uint8 images (n, r, r, 3) and float32 arrays (n, n_classes), "
                 f"got {self.images.dtype} {self.images.shape} and {sorted(shapes)}"
             )
         if not all(np.isfinite(array).all() for array in logits):
@@ -76,14 +78,14 @@ class Probe:
 
     def to_bytes(self) -> bytes:
         """As a safetensors file."""
-        return save(
-            {
-                "images": np.ascontiguousarray(self.images),
-                "torch_logits": self.torch_logits,
-                "onnx_logits": self.onnx_logits,
-                "simulated_logits": self.simulated_logits,
-            }
-        )
+        arrays: dict[str, NDArray[Any]] = {
+            "images": np.ascontiguousarray(self.images),
+            "torch_logits": self.torch_logits,
+            "onnx_logits": self.onnx_logits,
+        }
+        if self.simulated_logits is not None:
+            arrays["simulated_logits"] = self.simulated_logits
+        return save(arrays)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -98,7 +100,7 @@ class Probe:
                 arrays["images"],
                 arrays["torch_logits"],
                 arrays["onnx_logits"],
-                arrays["simulated_logits"],
+                arrays.get("simulated_logits"),
             )
         except (SafetensorError, KeyError) as error:
             raise InputError(
@@ -130,25 +132,36 @@ def take_probe(
     task: Task,
     *,
     weight_max: int = FULL_WEIGHT_MAX,
+    simulates: bool = True,
 ) -> Probe:
     """Ask the module, the float32 ONNX network and the int8 simulation the same images.
 
     Args:
-        net: the network, with the children ``stem``, ``blocks`` and ``head``.
+        net: the network.
         model: the float32 export of it.
         int8_blocks: names of the blocks that will be int8.
         task: its calibration images give the ranges, its validation images are asked.
         weight_max: largest magnitude of an int8 weight, 1..127.
+        simulates: whether ``edgekit.training.simulate`` knows the network: it has the children
+            ``stem``, ``blocks`` and ``head``.
     """
     images = _spread(task.validation, task.preprocessing.resolution)
     x = task.preprocessing.apply(images)
+    rounded = _simulated_answers(net, int8_blocks, task, x, weight_max) if simulates else None
+    return Probe(images, _answers(copy.deepcopy(net).eval(), x), logits_of(model, x), rounded)
+
+
+def _simulated_answers(
+    net: nn.Module,
+    int8_blocks: Collection[str],
+    task: Task,
+    x: NDArray[np.float32],
+    weight_max: int,
+) -> Logits:
     plain = folded(net)
     ranges = record_ranges(plain, task.calibration, task.preprocessing) if int8_blocks else {}
     with simulated(plain, int8_blocks, ranges, weight_max=weight_max):
-        simulated_logits = _answers(plain, x)
-    return Probe(
-        images, _answers(copy.deepcopy(net).eval(), x), logits_of(model, x), simulated_logits
-    )
+        return _answers(plain, x)
 
 
 def parity_checks(probe: Probe, artifact: Logits) -> tuple[ParityCheck, ...]:
@@ -161,23 +174,21 @@ def parity_checks(probe: Probe, artifact: Logits) -> tuple[ParityCheck, ...]:
         probe: recorded answers.
         artifact: answers of the artifact to the same images, ``(n, n_classes)``.
     """
-    torch_, onnx_, simulated_ = probe.torch_logits, probe.onnx_logits, probe.simulated_logits
-    exported, quantised, rounded = (
-        "torch, fp32 ONNX",
-        "fp32 ONNX, artifact",
-        "simulation, artifact",
-    )
-    return (
+    torch_, onnx_ = probe.torch_logits, probe.onnx_logits
+    exported, quantised = "torch, fp32 ONNX", "fp32 ONNX, artifact"
+    checks = (
         _at_most(f"{exported}: difference", _difference(torch_, onnx_), MAX_FP32_DIFFERENCE),
         _at_least(f"{exported}: same class", _agreement(torch_, onnx_), MIN_FP32_AGREEMENT),
         _at_least(f"{quantised}: SQNR in dB", sqnr_db(onnx_, artifact), MIN_SQNR_DB),
         _at_least(f"{quantised}: same class", _agreement(onnx_, artifact), MIN_INT8_AGREEMENT),
-        _at_least(
-            f"{rounded}: same class", _agreement(simulated_, artifact), MIN_SIMULATED_AGREEMENT
-        ),
-        _at_most(
-            f"{rounded}: difference", _difference(simulated_, artifact), MAX_SIMULATED_DIFFERENCE
-        ),
+    )
+    if (rounded := probe.simulated_logits) is None:
+        return checks
+    pair = "simulation, artifact"
+    return (
+        *checks,
+        _at_least(f"{pair}: same class", _agreement(rounded, artifact), MIN_SIMULATED_AGREEMENT),
+        _at_most(f"{pair}: difference", _difference(rounded, artifact), MAX_SIMULATED_DIFFERENCE),
     )
 
 

@@ -36,7 +36,6 @@ from edgekit.report.values import (
 )
 from edgekit.search.problem import Evaluated
 from edgekit.search.run import Run
-from edgekit.search.spaces.mbconv import Architecture, MBConvRecipe
 
 _N_PREDICTED = 100
 
@@ -156,27 +155,10 @@ def profile_report(profile: DeviceProfile, command: str) -> ProfileReport:
     )
 
 
-def block_operations(recipe: MBConvRecipe, architecture: Architecture) -> dict[str, str]:
-    """What each active block does, in words."""
-    first = f"conv 3x3, depthwise 3x3, 3 -> {recipe.first_width}"
-    middle = {
-        block.position.name: (
-            f"MBConv k{block.operation[0]} e{block.operation[1]}, "
-            f"{block.position.in_width} -> {block.position.out_width}, "
-            f"stride {block.position.stride}"
-        )
-        for block in architecture.active()
-        if block.operation is not None
-    }
-    last = f"conv 1x1 to {recipe.head_width}, pool, {recipe.n_classes} classes"
-    return {"stem": first, **middle, "head": last}
-
-
 def _search_blocks(fitted: Fitted) -> tuple[BlockRow, ...]:
     run = fitted.run
-    architecture = run.space.decode(fitted.entry.candidate)
-    operations = block_operations(run.space.recipe, architecture)
-    predicted = run.table.block_latencies_s(run.space, fitted.entry.candidate)
+    operations = run.space.words(fitted.entry.candidate)
+    predicted = run.table.block_latencies_s(fitted.entry.candidate)
     rows = {row.name: row for row in _artifact_blocks(fitted.proof)}
     found = []
     for name, operation in operations.items():
@@ -193,10 +175,10 @@ def _search_blocks(fitted: Fitted) -> tuple[BlockRow, ...]:
                 fitted.notes.get(name, ""),
             )
         )
-    skipped = [b.position.name for b in architecture.blocks if b.operation is None]
+    skipped = [name for name in run.space.blocks if name not in operations]
     found += [BlockRow(name, "skipped", "", 0.0, 0.0, 0, "") for name in skipped]
     outside = [row for name, row in rows.items() if name not in operations]
-    order = ["stem", *(p.name for p in run.space.positions), "head"]
+    order = run.space.blocks
     return (*sorted(found, key=lambda row: order.index(row.name)), *outside)
 
 
@@ -238,7 +220,7 @@ def _predicted_points(run: Run) -> list[FrontPoint]:
     """Latency the table predicts for the measured candidates, at their measured accuracy."""
     entries = run.measured[:_N_PREDICTED]
     genes = np.array([entry.candidate.genes for entry in entries])
-    latencies = run.table.latencies_s(run.space, genes).tolist()
+    latencies = run.table.latencies_s(genes).tolist()
     return [
         FrontPoint(e.candidate.text, e.accuracy.top1, latency, e.size_bytes, "predicted")
         for e, latency in zip(entries, latencies, strict=True)

@@ -65,9 +65,11 @@ class Chooser:
         known = [pair for pair in load_table_networks(run.folder) if pair[0] != found.candidate]
         save_table_networks(run.folder, [*known, (found.candidate, found.latency)])
         quiet = Progress(quiet=True)
-        self.table = cost_table(run.folder, run.settings, self._predictor, progress=quiet)
+        self.table = cost_table(
+            run.folder, run.networks, run.settings, self._predictor, progress=quiet
+        )
         genes = np.array([found.candidate.genes])
-        ratio = self.table.latencies_s(run.space, genes) / before.latencies_s(run.space, genes)
+        ratio = self.table.latencies_s(genes) / before.latencies_s(genes)
         latency_s = found.latency.quantile_s(self._limits.quantile)
         broken = self._limits.broken_by(latency_s, found.size_bytes)
         return f"breaks {' and '.join(broken)}; its prediction was corrected by {ratio[0]:.3f}"
@@ -83,5 +85,5 @@ class Chooser:
         figures = [found.latency for found in self._rejected.values()]
         ratios = [figure.quantile_s(self._limits.quantile) / figure.label_s for figure in figures]
         genes = np.array([entry.candidate.genes])
-        label_s = float(self.table.latencies_s(self._run.space, genes)[0])
+        label_s = float(self.table.latencies_s(genes)[0])
         return float(np.median(ratios)) * label_s

@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.files import read_json, write_json
 from edgekit.core.limits import Limits
+from edgekit.core.precision import Precision
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import compare_models
 from edgekit.search.evaluate import Evaluator
-from edgekit.search.lowering import candidate_model, int8_blocks
+from edgekit.search.networks import Networks
 from edgekit.search.problem import Evaluated
 from edgekit.search.run import Run
-from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.space import int8_blocks, uniform_precision, with_precision
 from edgekit.search.store import Trials
 
 SETTLED = "settled.json"
@@ -67,7 +69,7 @@ def settle_precision(
     if found is None:
         settings = run.settings
         found = settled(
-            run.space, entry.candidate, Target(settings.target), limits, seed=settings.seed
+            run.networks, entry.candidate, Target(settings.target), limits, seed=settings.seed
         )
         save_settled(run.folder, {**known, entry.candidate: found, found.candidate: found})
     if found.candidate == entry.candidate:
@@ -76,14 +78,14 @@ def settle_precision(
     measured = {e.candidate: e for e in trials.all()}
     if found.candidate not in measured:
         target, fast_s = Target(run.settings.target), run.settings.reference_fast_s
-        evaluate = Evaluator(run.space, run.net, task, target, fast_s)
+        evaluate = Evaluator(run.networks, task, target, fast_s)
         measured[found.candidate] = evaluate(found.candidate)
         trials.add(measured[found.candidate])
     return measured[found.candidate], found.notes
 
 
 def settled(
-    space: MBConvSpace, candidate: Candidate, target: Target, limits: Limits, *, seed: int
+    networks: Networks, candidate: Candidate, target: Target, limits: Limits, *, seed: int
 ) -> Settled:
     """Compare block after block; a block turned to fp32 stays so while the next is compared.
 
@@ -92,24 +94,23 @@ def settled(
     taken where it is faster, unless the size limit forbids it.
 
     Args:
-        space: of the candidate.
+        networks: of its space.
         candidate: what the search chose.
         target: where it is to run.
         limits: only the one on size is looked at.
         seed: of inputs and resampling.
     """
-    found = _settled_blocks(space, candidate, target, limits, seed)
-    int8 = int8_blocks(space.decode(found.candidate))
+    found = _settled_blocks(networks, candidate, target, limits, seed)
+    int8 = int8_blocks(networks.space, found.candidate)
     if not int8:
         return found
-    plain = found.candidate
-    for block in int8:
-        plain = _with_fp32(space, plain, block)
-    model = candidate_model(space, plain)
+    genes = uniform_precision(networks.space, np.array([found.candidate.genes]), Precision.FP32)
+    plain = Candidate(tuple(genes[0].tolist()))
+    model = networks.model(plain)
     if limits.size_bytes is not None and model.ByteSize() > limits.size_bytes:
         return found
     whole = compare_models(
-        candidate_model(space, found.candidate), model, target, n_pairs=2 * _N_PAIRS, seed=seed
+        networks.model(found.candidate), model, target, n_pairs=2 * _N_PAIRS, seed=seed
     )
     if whole.ratio < 1:
         return found
@@ -118,13 +119,13 @@ def settled(
 
 
 def _settled_blocks(
-    space: MBConvSpace, candidate: Candidate, target: Target, limits: Limits, seed: int
+    networks: Networks, candidate: Candidate, target: Target, limits: Limits, seed: int
 ) -> Settled:
     notes: dict[str, str] = {}
     searched = candidate
-    for block in int8_blocks(space.decode(candidate)):
-        plain = _with_fp32(space, candidate, block)
-        now, then = candidate_model(space, candidate), candidate_model(space, plain)
+    for block in int8_blocks(networks.space, candidate):
+        plain = with_precision(networks.space, candidate, block, Precision.FP32)
+        now, then = networks.model(candidate), networks.model(plain)
         ratio = compare_models(now, then, target, n_pairs=_N_PAIRS, seed=seed)
         if ratio.ratio < 1:
             continue
@@ -136,19 +137,12 @@ def _settled_blocks(
             candidate = plain
     if candidate == searched:
         return Settled(candidate, notes)
-    before, after = candidate_model(space, searched), candidate_model(space, candidate)
+    before, after = networks.model(searched), networks.model(candidate)
     whole = compare_models(before, after, target, n_pairs=2 * _N_PAIRS, seed=seed)
     if whole.interval[1] < 1:
         reason = f"int8 kept: the whole network is faster with it (ratio {whole.ratio:.2f})"
         return Settled(searched, dict.fromkeys(notes, reason))
     return Settled(candidate, notes)
-
-
-def _with_fp32(space: MBConvSpace, candidate: Candidate, block: str) -> Candidate:
-    names = ["stem", *(position.name for position in space.positions), "head"]
-    genes = list(candidate.genes)
-    genes[space.n_positions + names.index(block)] = 0
-    return Candidate(tuple(genes))
 
 
 def save_settled(folder: Path, known: dict[Candidate, Settled]) -> None:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from edgekit.core.candidate import Candidate
 from edgekit.core.figures import Measured, MeasuredAccuracy
 from edgekit.core.limits import Limits
-from edgekit.search.contexts import Genes
 from edgekit.search.costs import CostTable
-from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.space import Genes, SearchSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class SearchProblem:
             label, a low quantile), as measured so far; above 0.
     """
 
-    space: MBConvSpace
+    space: SearchSpace
     table: CostTable
     limits: Limits
     n_evaluations: int
@@ -75,8 +74,8 @@ class SearchProblem:
         Returns:
             ``(n, 2)`` float64, latency first; 0 and below is inside, -1 where there is no limit.
         """
-        latency = self.quantile_ratio * self.table.latencies_s(self.space, genes)
-        size = self.table.sizes_bytes(self.space, genes)
+        latency = self.quantile_ratio * self.table.latencies_s(genes)
+        size = self.table.sizes_bytes(genes)
         limit_s, limit_bytes = self.limits.latency_s, self.limits.size_bytes
         over_s = latency / limit_s - 1 if limit_s else np.full(len(genes), -1.0)
         over_bytes = size / limit_bytes - 1 if limit_bytes else np.full(len(genes), -1.0)

@@ -23,25 +23,19 @@ from edgekit.core.task import Task
 from edgekit.core.units import format_duration, format_size
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.predicting.predictor import KernelPredictor
-from edgekit.search.costs import (
-    BLOCKS_FILE,
-    BlockKernels,
-    CostTable,
-    compile_table,
-    lower_blocks,
-)
+from edgekit.search.costs import CostTable
+from edgekit.search.elastic.space import ElasticRecipe
 from edgekit.search.evaluate import SEARCH_INTERVAL, Evaluator
-from edgekit.search.lowering import candidate_model
+from edgekit.search.mbconv.space import MBConvRecipe
+from edgekit.search.networks import Networks
 from edgekit.search.problem import Evaluated, SearchProblem, front
-from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
+from edgekit.search.space import SearchSpace
 from edgekit.search.store import Trials, load_table_networks, save_table_networks
 from edgekit.search.strategies import strategy_named
-from edgekit.search.supernet import Supernet
-from edgekit.search.supernet_training import train_supernet
 from edgekit.training.loop import TrainRecipe
 
 RUN_FILE = "run.json"
-_KIND, _SCHEMA = "edgekit-run", 2
+_KIND, _SCHEMA = "edgekit-run", 3
 _MAY_BE_LOST = 10
 
 
@@ -53,12 +47,14 @@ class RunSettings:
         data: where the task came from, as given to ``edgekit.core.task.load_task``; empty for
             in-memory data.
         data_sha256: digest of what was read; a resumed run refuses other data.
+        mean: of each channel, as the network is given images.
+        std: of each channel.
         profile: folder of the device profile.
         fingerprint: fingerprint of the device and runtime the profile was made on.
         reference_fast_s: reference kernels in the fast state of that device, in seconds.
         target: target text.
         space: recipe of the space.
-        training: recipe of the supernet.
+        training: recipe of the supernet; None where pretrained weights are taken as they are.
         strategy: name of the strategy.
         limits: walls of the search.
         n_evaluations: candidates to measure, above 0.
@@ -72,12 +68,14 @@ class RunSettings:
 
     data: str
     data_sha256: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     profile: str
     fingerprint: str
     reference_fast_s: tuple[float, ...]
     target: str
-    space: MBConvRecipe
-    training: TrainRecipe
+    space: MBConvRecipe | ElasticRecipe
+    training: TrainRecipe | None
     strategy: str
     limits: Limits
     n_evaluations: int
@@ -109,11 +107,15 @@ class RunSettings:
         """
         fields = dict(document)
         try:
-            space = MBConvRecipe.from_json(fields.pop("space"))  # type: ignore[arg-type]
-            training = TrainRecipe(**fields.pop("training"))  # type: ignore[arg-type]
+            space = _recipe_from_json(fields.pop("space"))
+            given = fields.pop("training")
+            training = None if given is None else TrainRecipe(**given)  # type: ignore[arg-type]
             limits = Limits(**fields.pop("limits"))  # type: ignore[arg-type]
             fast_s = tuple(float(value) for value in fields.pop("reference_fast_s"))  # type: ignore[attr-defined]
+            mean, std = (_triple(fields.pop(name)) for name in ("mean", "std"))
             return cls(
+                mean=mean,
+                std=std,
                 space=space,
                 training=training,
                 limits=limits,
@@ -124,6 +126,20 @@ class RunSettings:
             raise InputError(
                 f"a run has the fields of RunSettings, this one does not: {error}; start a new one"
             ) from error
+
+
+def _triple(values: object) -> tuple[float, float, float]:
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        raise TypeError(f"mean and std are three numbers each, got {values!r}")
+    red, green, blue = map(float, values)
+    return red, green, blue
+
+
+def _recipe_from_json(document: object) -> MBConvRecipe | ElasticRecipe:
+    if not isinstance(document, dict):
+        raise TypeError(f"a space is an object, got {document!r}")
+    recipe = ElasticRecipe if "sha256" in document else MBConvRecipe
+    return recipe.from_json(document)
 
 
 def write_settings(folder: Path, settings: RunSettings, provenance: dict[str, object]) -> None:
@@ -162,18 +178,21 @@ class Run:
     Attributes:
         folder: where it lies.
         settings: what was asked for.
-        space: the space.
-        net: the trained supernet.
+        networks: of its space, trained.
         table: the corrected cost table.
         measured: every measured candidate, in order.
     """
 
     folder: Path
     settings: RunSettings
-    space: MBConvSpace
-    net: Supernet
+    networks: Networks
     table: CostTable
     measured: tuple[Evaluated, ...]
+
+    @property
+    def space(self) -> SearchSpace:
+        """What could be chosen."""
+        return self.networks.space
 
     def front(self) -> list[Evaluated]:
         """Measured candidates that no other one beats, fastest first."""
@@ -226,6 +245,7 @@ def infeasible(measured: Sequence[Evaluated], limits: Limits) -> Infeasible:
 
 def execute(
     folder: Path,
+    networks: Networks,
     settings: RunSettings,
     task: Task,
     predictor: KernelPredictor,
@@ -239,6 +259,7 @@ def execute(
 
     Args:
         folder: run folder with ``run.json``.
+        networks: of the space in ``settings``; trained here.
         settings: as in ``run.json``.
         task: the data; its test split is not read.
         predictor: of the device profile.
@@ -247,23 +268,23 @@ def execute(
     Raises:
         TooNoisy: a latency could not be had; resume when the machine is quiet.
     """
-    space, target = MBConvSpace(settings.space), Target(settings.target)
-    net = train_supernet(space, task, settings.training, folder, progress=progress)
-    table = cost_table(folder, settings, predictor, progress=progress)
+    space, target = networks.space, Target(settings.target)
+    networks.train(task, settings.training, folder, progress=progress)
+    table = cost_table(folder, networks, settings, predictor, progress=progress)
     trials = Trials(folder, space)
     strategy = strategy_named(settings.strategy)
-    evaluate = Evaluator(space, net, task, target, settings.reference_fast_s)
+    evaluate = Evaluator(networks, task, target, settings.reference_fast_s)
     problem = SearchProblem(
         space, table, settings.limits, settings.n_evaluations, settings.population, settings.seed
     )
-    networks = load_table_networks(folder)
+    known = load_table_networks(folder)
     measured = {entry.candidate: entry for entry in trials.all()}
     with progress.track(
         settings.n_evaluations, f"searching with {settings.strategy}", n_start=len(measured)
     ) as update:
         history: list[Evaluated] = []
         while len(measured) < settings.n_evaluations:
-            ratio = _quantile_ratio(problem, history, networks)
+            ratio = _quantile_ratio(problem, history, known)
             asked = strategy.ask(replace(problem, quantile_ratio=ratio), history)
             if not asked:
                 break
@@ -274,62 +295,51 @@ def execute(
                     best = _best_so_far(measured.values(), settings.limits)
                     update(len(measured), best)
                 history.append(measured[candidate])
-    return Run(folder, settings, space, net, table, tuple(measured.values()))
+    return Run(folder, settings, networks, table, tuple(measured.values()))
 
 
 def _quantile_ratio(
     problem: SearchProblem,
     history: Sequence[Evaluated],
-    networks: Sequence[tuple[Candidate, Measured]],
+    known: Sequence[tuple[Candidate, Measured]],
 ) -> float:
     """Limited quantile over predicted label: of the history, else of the table's networks."""
     name = problem.limits.quantile
     if history:
         genes = np.array([entry.candidate.genes for entry in history])
-        predicted_s = problem.table.latencies_s(problem.space, genes)
+        predicted_s = problem.table.latencies_s(genes)
         figures_s = np.array([entry.latency.quantile_s(name) for entry in history])
         return float(np.median(figures_s / predicted_s))
-    if networks:
-        return float(np.median([f.quantile_s(name) / f.label_s for _, f in networks]))
+    if known:
+        return float(np.median([f.quantile_s(name) / f.label_s for _, f in known]))
     return 1.0
 
 
 def cost_table(
-    folder: Path, settings: RunSettings, predictor: KernelPredictor, *, progress: Progress
+    folder: Path,
+    networks: Networks,
+    settings: RunSettings,
+    predictor: KernelPredictor,
+    *,
+    progress: Progress,
 ) -> CostTable:
-    """The table of a run, corrected by random networks that are measured once and kept."""
-    space, target = MBConvSpace(settings.space), Target(settings.target)
-    blocks = _blocks(folder, space, target, progress)
-    networks = load_table_networks(folder)
-    if not networks and settings.n_table_networks:
-        candidates = table_candidates(space, settings.n_table_networks, settings.seed)
-        networks = measure_candidates(
-            space, candidates, target, settings.reference_fast_s, progress
+    """The table of a run, corrected by networks of its space that are measured once and kept."""
+    target = Target(settings.target)
+    lowered = networks.lowered(folder, n_threads=target.n_threads, progress=progress)
+    known = load_table_networks(folder)
+    if not known and settings.n_table_networks:
+        candidates = networks.table_candidates(settings.n_table_networks, settings.seed)
+        known = measure_candidates(
+            networks, candidates, target, settings.reference_fast_s, progress
         )
-        save_table_networks(folder, networks)
-    if networks:
-        predictor = predictor.corrected([(blocks.of(space, c), figure) for c, figure in networks])
-    return compile_table(space, blocks, predictor)
-
-
-def _blocks(folder: Path, space: MBConvSpace, target: Target, progress: Progress) -> BlockKernels:
-    if (folder / BLOCKS_FILE).is_file():
-        return BlockKernels.load(folder)
-    blocks = lower_blocks(space, n_threads=target.n_threads, progress=progress)
-    blocks.save(folder)
-    return blocks
-
-
-def table_candidates(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:
-    """Random candidates to correct a table with: a third each all fp32, all int8 and mixed."""
-    genes = space.sample(n, np.random.default_rng((seed, 77)))
-    for index, precision in enumerate((0, 1)):
-        genes[index::3, space.n_positions :] = precision
-    return [Candidate(tuple(row)) for row in np.unique(space.canonical(genes), axis=0).tolist()]
+        save_table_networks(folder, known)
+    if known:
+        predictor = predictor.corrected([(lowered.of(c), figure) for c, figure in known])
+    return lowered.priced(predictor)
 
 
 def measure_candidates(
-    space: MBConvSpace,
+    networks: Networks,
     candidates: Sequence[Candidate],
     target: Target,
     known_fast_s: Sequence[float],
@@ -339,7 +349,7 @@ def measure_candidates(
 
     A tenth of them may be lost to noise: the rest corrects the table as well.
     """
-    models = {c.text: candidate_model(space, c) for c in candidates}
+    models = {c.text: networks.model(c) for c in candidates}
     with progress.track(100, "measuring networks of the space") as update:
         figures = measure_models(
             models,

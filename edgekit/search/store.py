@@ -16,7 +16,7 @@ from edgekit.core.errors import InputError
 from edgekit.core.figures import Measured, MeasuredAccuracy, measured_from_json
 from edgekit.core.files import read_json, write_json
 from edgekit.search.problem import Evaluated
-from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.space import SearchSpace
 
 DATABASE = "run.db"
 TABLE_NETWORKS = "table_networks.json"
@@ -39,7 +39,7 @@ class Trials:
         InputError: the database is not one of this space.
     """
 
-    def __init__(self, folder: Path, space: MBConvSpace) -> None:
+    def __init__(self, folder: Path, space: SearchSpace) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._distributions = {
             name: IntDistribution(0, n - 1)

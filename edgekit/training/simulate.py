@@ -36,6 +36,12 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
     return {"stem": net.get_submodule("stem"), **middle, "head": net.get_submodule("head")}
 
 
+def block_paths(net: nn.Module) -> dict[str, str]:
+    """Name of each block by the path of its module."""
+    names = {id(module): name for name, module in blocks_of(net).items()}
+    return {path: names[id(m)] for path, m in net.named_modules() if id(m) in names}
+
+
 def record_ranges(
     net: nn.Module, split: Split, preprocessing: Preprocessing
 ) -> dict[str, tuple[float, float]]:

@@ -51,13 +51,14 @@ from edgekit.export.quantise import quantise_blocks
 from edgekit.export.run import measure_accuracy
 from edgekit.report.fitted import Fitted
 from edgekit.search.finetuning import finetuned
-from edgekit.search.lowering import candidate_model
-from edgekit.search.network import MBConvNet
-from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace, Stage
+from edgekit.search.mbconv.lowering import candidate_model
+from edgekit.search.mbconv.network import MBConvNet
+from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace, Stage
+from edgekit.search.space import precisions_of
 from edgekit.training.batchnorm import reestimate
 from edgekit.training.loop import Step, train
 from edgekit.training.losses import cross_entropy
-from edgekit.training.simulate import blocks_of
+from edgekit.training.simulate import block_paths
 from edgekit.workflow import FULL, Effort, fit, profile_target, resume_search
 
 SHARES = (0.36, 0.6, 0.95)
@@ -175,8 +176,7 @@ def _fit(
 
 def _fitted_row(fitted: Fitted, limits: Limits) -> Row:
     proof, space = fitted.proof, fitted.run.space
-    architecture = space.decode(fitted.entry.candidate)
-    blocks = [architecture.stem, *(b.precision for b in architecture.active()), architecture.head]
+    blocks = list(precisions_of(space, fitted.entry.candidate).values())
     return {
         "candidate": fitted.entry.candidate.text,
         "top1_test": proof.accuracy.top1,
@@ -212,7 +212,7 @@ def _largest_int8(task: Task, work: Path, effort: Effort) -> Row:
     run = resume_search(work / f"simq-{SHARES[0]}" / "run", task)
     recipe = effort.recipe(task, effort.finetune_images, 2)
     net = finetuned(run, run.space.largest(), task, recipe, progress=Progress())
-    model = export_onnx(net, task.preprocessing.resolution, blocks_of(net))
+    model = export_onnx(net, task.preprocessing.resolution, block_paths(net))
     plain, ready, whole = (work / f"largest-{n}.onnx" for n in ("fp32", "ready", "int8"))
     onnx.save(model, plain)
     quant_pre_process(str(plain), str(ready))
@@ -263,11 +263,11 @@ def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
         net, objective, task, recipe, progress=Progress(), label="hand-made", checkpoint=checkpoint
     )
     reestimate(net, task.train, task.preprocessing, 4000)
-    model = export_onnx(net, task.preprocessing.resolution, blocks_of(net))
+    model = export_onnx(net, task.preprocessing.resolution, block_paths(net))
     onnx.save(model, work / "hand-made-fp32.onnx")
     images = task.preprocessing.apply(task.calibration.images)
     weight_max = probe(TARGET).int8_weight_max
-    int8 = quantise_blocks(model, list(blocks_of(net)), images, weight_max=weight_max)
+    int8 = quantise_blocks(model, list(block_paths(net).values()), images, weight_max=weight_max)
     onnx.save(int8, work / "hand-made-int8.onnx")
     return {
         **_measured_file(task, work, work / "hand-made-fp32.onnx"),

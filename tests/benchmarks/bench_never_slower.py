@@ -23,9 +23,11 @@ from edgekit.core.limits import Limits
 from edgekit.core.target import Target
 from edgekit.devices.measuring.measure import compare_models
 from edgekit.devices.providers.discovery import find_providers
-from edgekit.search.lowering import candidate_model, int8_blocks
+from edgekit.search.mbconv.lowering import candidate_model
+from edgekit.search.mbconv.networks import MBConvNetworks
+from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
 from edgekit.search.precision import settled
-from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
+from edgekit.search.space import int8_blocks
 
 PROVIDERS = ("cpu", "openvino")
 N_PAIRS = 40
@@ -37,7 +39,7 @@ def judge(space: MBConvSpace, genes: np.ndarray, target: Target, seed: int) -> d
     genes[space.n_positions :] = 1
     whole = Candidate(tuple(int(g) for g in space.canonical(genes[None])[0]))
     plain = Candidate((*whole.genes[: space.n_positions], *[0] * (space.n_positions + 2)))
-    found = settled(space, whole, target, Limits(), seed=seed)
+    found = settled(MBConvNetworks(space), whole, target, Limits(), seed=seed)
     models = [candidate_model(space, c) for c in (whole, found.candidate, plain)]
     ratios = [
         compare_models(model, models[2], target, n_pairs=N_PAIRS, seed=seed + 1)
@@ -45,8 +47,8 @@ def judge(space: MBConvSpace, genes: np.ndarray, target: Target, seed: int) -> d
     ]
     return {
         "candidate": found.candidate.text,
-        "n_int8": len(int8_blocks(space.decode(found.candidate))),
-        "n_blocks": len(int8_blocks(space.decode(whole))),
+        "n_int8": len(int8_blocks(space, found.candidate)),
+        "n_blocks": len(int8_blocks(space, whole)),
         "whole_ratio": ratios[0].ratio,
         "ratio": ratios[1].ratio,
         "interval": list(ratios[1].interval),

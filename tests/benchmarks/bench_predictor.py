@@ -40,8 +40,8 @@ from edgekit.devices.predicting.plan import FITTED_STOCK, PRECISIONS, PlannedNet
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.devices.predicting.validation import Accuracy, accuracy_of
 from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
-from edgekit.search.lowering import candidate_model
-from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
+from edgekit.search.mbconv.lowering import candidate_model
+from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
 from tests.benchmarks.isolated import isolated_times_s
 
 Array = NDArray[np.float64]

@@ -21,9 +21,9 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
 from edgekit.core.files import write_json
 from edgekit.core.limits import Limits
+from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.task import load_task
-from edgekit.search.evaluate import MAX_VALIDATION, evenly, prepare
-from edgekit.search.lowering import int8_blocks
+from edgekit.search.evaluate import MAX_VALIDATION, evenly
 from edgekit.search.problem import Evaluated, SearchProblem
 from edgekit.search.run import Run
 from edgekit.search.strategies import STRATEGIES, strategy_named
@@ -45,13 +45,13 @@ class Oracle:
         """The candidate as a search would see it."""
         run, task = self.run, self.task
         if candidate not in self.known:
-            int8 = int8_blocks(run.space.decode(candidate))
-            ready = prepare(run.net.extract(candidate), int8, task)
+            net = run.networks.extract(candidate)
+            ready = run.networks.prepared(net, candidate, task, FULL_WEIGHT_MAX)
             accuracy = ready.accuracy(self.validation, task.preprocessing, "validation")
             self.known[candidate] = accuracy
         genes = np.array([candidate.genes])
-        latency_s = float(run.table.latencies_s(run.space, genes)[0])
-        size_bytes = int(run.table.sizes_bytes(run.space, genes)[0])
+        latency_s = float(run.table.latencies_s(genes)[0])
+        size_bytes = int(run.table.sizes_bytes(genes)[0])
         latency = Measured(*[latency_s] * 4, (latency_s, latency_s), PREDICTED)
         return Evaluated(candidate, self.known[candidate], latency, size_bytes)
 

@@ -21,19 +21,17 @@ from edgekit.core.progress import Progress
 from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.devices.profile import DeviceProfile
-from edgekit.search.costs import BlockKernels, compile_table, lower_blocks
-from edgekit.search.lowering import candidate_model
-from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
+from edgekit.search.mbconv.costs import BlockKernels, compile_table, lower_blocks
+from edgekit.search.mbconv.lowering import candidate_model
+from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
 from edgekit.workflow import profile_target
 
 N_BATCH, N_LOOPED, N_LOWERED, N_REPEATS = 65_536, 1000, 200, 15
 
 
-def looped_s(
-    space: MBConvSpace, blocks: BlockKernels, predictor: KernelPredictor, candidate: Candidate
-) -> float:
+def looped_s(blocks: BlockKernels, predictor: KernelPredictor, candidate: Candidate) -> float:
     """Latency of a candidate from the predictor alone: kernel after kernel, block after block."""
-    by_block = blocks.by_block(space, candidate)
+    by_block = blocks.by_block(candidate)
     return sum(sum(predictor.kernel_costs_s(kernels).tolist()) for kernels in by_block)
 
 
@@ -51,14 +49,14 @@ def speed(
     space: MBConvSpace, blocks: BlockKernels, predictor: KernelPredictor
 ) -> dict[str, float | int]:
     """Candidates per second of both ways, and how far they agree."""
-    table = compile_table(space, blocks, predictor)
+    table = compile_table(blocks, predictor)
     genes = space.sample(N_BATCH, np.random.default_rng(0))
     candidates = [Candidate(tuple(row)) for row in genes[:N_LOOPED].tolist()]
-    table_s = best_of(N_REPEATS, lambda: table.latencies_s(space, genes))
-    looped = np.array([looped_s(space, blocks, predictor, c) for c in candidates])
-    loop_s = best_of(3, lambda: [looped_s(space, blocks, predictor, c) for c in candidates])
-    whole = [predictor.predict(blocks.of(space, c)).latency_s for c in candidates]
-    from_table = table.latencies_s(space, genes[:N_LOOPED])
+    table_s = best_of(N_REPEATS, lambda: table.latencies_s(genes))
+    looped = np.array([looped_s(blocks, predictor, c) for c in candidates])
+    loop_s = best_of(3, lambda: [looped_s(blocks, predictor, c) for c in candidates])
+    whole = [predictor.predict(blocks.of(c)).latency_s for c in candidates]
+    from_table = table.latencies_s(genes[:N_LOOPED])
     return {
         "n_batch": N_BATCH,
         "table_per_s": N_BATCH / table_s,
@@ -79,7 +77,7 @@ def assembled(
     for row in genes.tolist():
         candidate = Candidate(tuple(row))
         placed = lower(candidate_model(space, candidate), n_threads=n_threads)
-        lowered, whole = [p.kernel for p in placed], blocks.of(space, candidate)
+        lowered, whole = [p.kernel for p in placed], blocks.of(candidate)
         if Counter(lowered) != Counter(whole):
             costs_s = [predictor.predict(kernels).latency_s for kernels in (whole, lowered)]
             differences.append(costs_s[0] / costs_s[1] - 1)

@@ -23,12 +23,12 @@ from edgekit.export.manifest import Provenance, TaskRecord
 from edgekit.export.onnx_model import export_onnx
 from edgekit.export.parity import Probe, take_probe
 from edgekit.export.quantise import quantise_blocks
-from edgekit.search.lowering import int8_blocks
-from edgekit.search.network import MBConvNet
-from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace
+from edgekit.search.mbconv.network import MBConvNet
+from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
+from edgekit.search.space import int8_blocks
 from edgekit.training.batchnorm import reestimate
 from edgekit.training.loop import Step, TrainRecipe, train
-from edgekit.training.simulate import blocks_of
+from edgekit.training.simulate import block_paths, blocks_of
 
 # operations, one of them a skip; then precisions: int8 in the stem, one block and the head
 CANDIDATE = Candidate((2, 0, 0, 6, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1))
@@ -54,8 +54,8 @@ def exported(digits_task: Task) -> Exported:
     torch.manual_seed(0)
     net = MBConvNet(space, architecture)
     train_briefly(net, digits_task)
-    fp32 = export_onnx(net, 32, blocks_of(net))
-    int8 = int8_blocks(architecture)
+    fp32 = export_onnx(net, 32, block_paths(net))
+    int8 = int8_blocks(space, CANDIDATE)
     images = digits_task.preprocessing.apply(digits_task.calibration.images)
     weight_max = probe(Target()).int8_weight_max
     provenance = Provenance(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.progress import Progress
@@ -14,9 +15,11 @@ from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.fitting import fit_predictor
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.devices.predicting.samples import NetworkSample
-from edgekit.search.costs import BlockKernels, CostTable, compile_table, lower_blocks
-from edgekit.search.lowering import candidate_model
-from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.mbconv.costs import BlockKernels, BlockTable, compile_table, lower_blocks
+from edgekit.search.mbconv.lowering import candidate_model
+from edgekit.search.mbconv.networks import MBConvNetworks
+from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.mbconv.supernet import Supernet
 from tests.devices.timed import law_s
 from tests.search.synthetic import TINY, drawn
 
@@ -40,9 +43,18 @@ def predictor(space: MBConvSpace) -> KernelPredictor:
 
 
 @pytest.fixture(scope="session")
-def table(space: MBConvSpace, blocks: BlockKernels, predictor: KernelPredictor) -> CostTable:
+def table(space: MBConvSpace, blocks: BlockKernels, predictor: KernelPredictor) -> BlockTable:
     """The compiled table of the tiny space."""
-    return compile_table(space, blocks, predictor)
+    return compile_table(blocks, predictor)
+
+
+@pytest.fixture
+def networks(space: MBConvSpace) -> MBConvNetworks:
+    """The networks of the tiny space, with random weights."""
+    networks = MBConvNetworks(space)
+    torch.manual_seed(0)
+    networks.net = Supernet(space).to(memory_format=torch.channels_last)
+    return networks
 
 
 @pytest.fixture(scope="session")

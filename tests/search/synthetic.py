@@ -9,10 +9,10 @@ import numpy as np
 from edgekit.core.candidate import Candidate
 from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
 from edgekit.core.limits import Limits
-from edgekit.search.contexts import N_CONTEXTS, SKIPPED
-from edgekit.search.costs import CostTable
+from edgekit.search.mbconv.contexts import N_CONTEXTS, SKIPPED
+from edgekit.search.mbconv.costs import BlockTable
+from edgekit.search.mbconv.space import OPERATIONS, SKIP, MBConvRecipe, MBConvSpace, Stage
 from edgekit.search.problem import Evaluated, SearchProblem, Strategy
-from edgekit.search.spaces.mbconv import OPERATIONS, SKIP, MBConvRecipe, MBConvSpace, Stage
 
 CONDITIONS = Conditions("CPUExecutionProvider", 1, 20, 200, 14, 0, 0.1, 0.0, 1.0, "2026-01-01")
 TINY = MBConvRecipe(32, 10, 16, 2, 16, (Stage(16, 2, 2), Stage(32, 2, 2)), 64)
@@ -38,7 +38,7 @@ def drawn(space: MBConvSpace, n: int, seed: int) -> list[Candidate]:
     return [Candidate(tuple(row)) for row in space.canonical(genes).tolist()]
 
 
-def formula_table(space: MBConvSpace) -> CostTable:
+def formula_table(space: MBConvSpace) -> BlockTable:
     """Larger operations cost more, int8 halves a block, a border between precisions costs 5 us."""
     latency_s = np.zeros((space.n_positions + 2, SKIPPED + N_CONTEXTS))
     size_bytes = np.zeros_like(latency_s)
@@ -51,7 +51,7 @@ def formula_table(space: MBConvSpace) -> CostTable:
         work_s = 5e-6 * expansion * (1 + kernel * kernel / 25) * (1 + 0.1 * (block % 3))
         latency_s[block, code] = work_s / (1 + own) + 5e-6 * ((before != own) + (own != after))
         size_bytes[block, code] = 1000 * expansion * (1 + block) * (1 if own else 4)
-    return CostTable(latency_s, size_bytes, (0.9, 1.1))
+    return BlockTable(space, latency_s, size_bytes, (0.9, 1.1))
 
 
 def formula_top1(space: MBConvSpace, candidate: Candidate) -> float:
@@ -71,8 +71,8 @@ def formula_evaluator(problem: SearchProblem) -> Callable[[Candidate], Evaluated
 
     def evaluate(candidate: Candidate) -> Evaluated:
         genes, space = np.array([candidate.genes]), problem.space
-        latency_s = float(problem.table.latencies_s(space, genes)[0])
-        size_bytes = int(problem.table.sizes_bytes(space, genes)[0])
+        latency_s = float(problem.table.latencies_s(genes)[0])
+        size_bytes = int(problem.table.sizes_bytes(genes)[0])
         return evaluated(candidate, formula_top1(space, candidate), latency_s, size_bytes)
 
     return evaluate

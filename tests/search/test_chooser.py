@@ -38,16 +38,16 @@ def wide(line: Line) -> Limits:
 def test_a_candidate_that_breaks_a_limit_corrects_the_table_and_is_not_taken_again(
     line: Line, folder: Path, chooser_of: Callable[[Limits], Chooser]
 ) -> None:
-    space, measured = line.fitted.run.space, line.fitted.run.measured
+    measured = line.fitted.run.measured
     chooser = chooser_of(wide(line))
     known = {candidate for candidate, _ in load_table_networks(folder)}
     first = chooser.next()
     assert first.accuracy.top1 == max(entry.accuracy.top1 for entry in measured)
-    before = chooser.table.predicted(space, first.candidate).latency_s
+    before = chooser.table.predicted(first.candidate).latency_s
     found = slower(first, 5)
     verdict = chooser.reject(first.candidate, found)
     assert verdict.startswith("breaks latency; its prediction was corrected by ")
-    assert chooser.table.predicted(space, first.candidate).latency_s > before
+    assert chooser.table.predicted(first.candidate).latency_s > before
     assert chooser.corrected_run().table is chooser.table
     assert chooser.next().candidate != first.candidate
     kept = load_table_networks(folder)

@@ -14,9 +14,8 @@ from edgekit.core.limits import Limits
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.search.finetuning import finetuned
+from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.run import Run, RunSettings
-from edgekit.search.spaces.mbconv import MBConvSpace
-from edgekit.search.supernet import Supernet
 from edgekit.training.loop import TrainRecipe
 from tests.search.synthetic import TINY, formula_table
 
@@ -26,14 +25,27 @@ CANDIDATE = Candidate((1, 6, 0, 0, 1, 0, 0, 1, 0, 1))
 
 
 @pytest.fixture
-def run(space: MBConvSpace, tmp_path: Path) -> Run:
+def run(networks: MBConvNetworks, tmp_path: Path) -> Run:
     """A finished search with random weights and nothing measured."""
-    torch.manual_seed(0)
     settings = RunSettings(
-        "digits", "0", "", "", (), "local", TINY, RECIPE, "random", Limits(), 1, 1, 0, 0
+        data="digits",
+        data_sha256="0",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        profile="",
+        fingerprint="",
+        reference_fast_s=(),
+        target="local",
+        space=TINY,
+        training=RECIPE,
+        strategy="random",
+        limits=Limits(),
+        n_evaluations=1,
+        population=1,
+        n_table_networks=0,
+        seed=0,
     )
-    net = Supernet(space).to(memory_format=torch.channels_last)
-    return Run(tmp_path, settings, space, net, formula_table(space), ())
+    return Run(tmp_path, settings, networks, formula_table(networks.space), ())
 
 
 class _Stop(Exception):
@@ -90,7 +102,7 @@ def test_without_a_recipe_the_weights_are_those_of_the_supernet(
     run: Run, small_task: Task
 ) -> None:
     net = finetuned(run, CANDIDATE, small_task, None, progress=QUIET)
-    changed = _different(net, run.net.extract(CANDIDATE))
+    changed = _different(net, run.networks.extract(CANDIDATE))
     assert all("running" in name or "num_batches" in name for name in changed)
     assert any("running_mean" in name for name in changed)
     assert list(run.folder.iterdir()) == []

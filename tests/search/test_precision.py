@@ -14,7 +14,7 @@ from edgekit.core.limits import Limits
 from edgekit.core.precision import Precision
 from edgekit.core.target import Target
 from edgekit.devices.measuring.measure import compare_models
-from edgekit.search.lowering import candidate_model
+from edgekit.search.mbconv.lowering import candidate_model
 from edgekit.search.precision import (
     SETTLED,
     Settled,
@@ -73,7 +73,7 @@ def test_a_candidate_without_int8_stays_as_it_is(line: Line, run: Run) -> None:
 def test_int8_that_is_kept_makes_the_whole_network_faster(run: Run) -> None:
     candidate = run.space.largest(Precision.INT8)
     target = Target(run.settings.target)
-    found = settled(run.space, candidate, target, Limits(), seed=0)
+    found = settled(run.networks, candidate, target, Limits(), seed=0)
     plain = candidate_model(run.space, run.space.largest())
     if found.candidate == run.space.largest():
         assert all(note.endswith("fp32 kept") for note in found.notes.values())

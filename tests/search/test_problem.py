@@ -46,8 +46,8 @@ def test_fresh_candidates_are_distinct_new_and_in_order() -> None:
 def test_margins_are_relative_to_each_limit() -> None:
     problem = formula_problem(limits=Limits(2e-4, 300_000))
     genes = problem.space.sample(50, np.random.default_rng(0))
-    latency = problem.table.latencies_s(problem.space, genes)
-    size = problem.table.sizes_bytes(problem.space, genes)
+    latency = problem.table.latencies_s(genes)
+    size = problem.table.sizes_bytes(genes)
     margins = problem.margins(genes)
     np.testing.assert_allclose(margins[:, 0], (latency - 2e-4) / 2e-4)
     np.testing.assert_allclose(margins[:, 1], (size - 3e5) / 3e5)

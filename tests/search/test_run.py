@@ -16,6 +16,10 @@ from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import CostTable
+from edgekit.search.mbconv.costs import BlockTable
+from edgekit.search.mbconv.networks import MBConvNetworks
+from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.networks import WEIGHTS
 from edgekit.search.problem import Evaluated, SearchProblem
 from edgekit.search.run import (
     RUN_FILE,
@@ -24,14 +28,10 @@ from edgekit.search.run import (
     cost_table,
     execute,
     read_settings,
-    table_candidates,
     write_settings,
 )
-from edgekit.search.spaces.mbconv import MBConvSpace
 from edgekit.search.store import DATABASE, TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named
-from edgekit.search.supernet import Supernet
-from edgekit.search.supernet_training import WEIGHTS
 from edgekit.training.loop import TrainRecipe
 from tests.line import patient
 from tests.search.synthetic import TINY, evaluated, formula_problem
@@ -40,6 +40,8 @@ QUIET = Progress(quiet=True)
 SETTINGS = RunSettings(
     data="digits",
     data_sha256="0",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
     profile="",
     fingerprint="",
     reference_fast_s=(),
@@ -88,7 +90,8 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     space: MBConvSpace, predictor: KernelPredictor, small_task: Task, tmp_path: Path
 ) -> None:
     def go(progress: Progress) -> Run:
-        return execute(tmp_path, SETTINGS, small_task, predictor, progress=progress)
+        networks = MBConvNetworks(space)
+        return execute(tmp_path, networks, SETTINGS, small_task, predictor, progress=progress)
 
     with pytest.raises(_Stop):
         patient(lambda: go(Progress(clock=_StopsAfter(tmp_path, 1))))
@@ -109,31 +112,20 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
 
 
 def test_a_table_is_corrected_by_networks_that_are_measured_once(
-    space: MBConvSpace, predictor: KernelPredictor, table: CostTable, tmp_path: Path
+    space: MBConvSpace, predictor: KernelPredictor, table: BlockTable, tmp_path: Path
 ) -> None:
     settings = replace(SETTINGS, n_table_networks=3)
-    first = patient(lambda: cost_table(tmp_path, settings, predictor, progress=QUIET))
+
+    def corrected() -> CostTable:
+        return cost_table(tmp_path, MBConvNetworks(space), settings, predictor, progress=QUIET)
+
+    first = patient(corrected)
     kept = (tmp_path / TABLE_NETWORKS).read_bytes()
-    again = cost_table(tmp_path, settings, predictor, progress=QUIET)
+    again = corrected()
     genes = space.sample(20, np.random.default_rng(0))
     assert (tmp_path / TABLE_NETWORKS).read_bytes() == kept
-    assert (first.latencies_s(space, genes) == again.latencies_s(space, genes)).all()
-    assert (first.latencies_s(space, genes) != table.latencies_s(space, genes)).any()
-
-
-def test_networks_for_the_table_are_a_third_each_of_fp32_int8_and_mixed(
-    space: MBConvSpace,
-) -> None:
-    candidates = table_candidates(space, 30, 0)
-    assert candidates == table_candidates(space, 30, 0)
-    precisions = [
-        {int(block.precision == "int8") for block in space.decode(c).active()}
-        | {c.genes[space.n_positions], c.genes[-1]}
-        for c in candidates
-    ]
-    assert len(candidates) > 25
-    assert precisions.count({0}) >= 9
-    assert precisions.count({1}) >= 9
+    assert (first.latencies_s(genes) == again.latencies_s(genes)).all()
+    assert (first.latencies_s(genes) != table.latencies_s(genes)).any()
 
 
 def test_settings_come_back_and_others_are_refused(tmp_path: Path) -> None:
@@ -175,8 +167,8 @@ def _run(*figures: tuple[float, float, int]) -> Run:
         evaluated(type(problem.space.largest())(tuple(genes)), *entry)
         for genes, entry in zip(candidates, figures, strict=True)
     ]
-    net = Supernet(problem.space)
-    return Run(Path(), SETTINGS, problem.space, net, problem.table, tuple(measured))
+    networks = MBConvNetworks(problem.space)
+    return Run(Path(), SETTINGS, networks, problem.table, tuple(measured))
 
 
 def _figures(entry: Evaluated) -> tuple[float, float, int]:

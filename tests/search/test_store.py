@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 from edgekit.core.errors import InputError
-from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.store import (
     TABLE_NETWORKS,
     Trials,
@@ -29,7 +29,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from edgekit.search.store import Trials
-from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.mbconv.space import MBConvSpace
 from tests.search.synthetic import TINY, drawn, evaluated
 
 space = MBConvSpace(TINY)

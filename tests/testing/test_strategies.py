@@ -10,8 +10,8 @@ import pytest
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
+from edgekit.search.mbconv.space import SKIP
 from edgekit.search.problem import Evaluated, SearchProblem, Strategy
-from edgekit.search.spaces.mbconv import SKIP
 from edgekit.search.strategies.random import RandomStrategy
 from edgekit.search.strategies.simq import SimQStrategy
 from edgekit.testing.strategies import check_asked, check_strategy

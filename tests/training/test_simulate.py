@@ -18,9 +18,10 @@ from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.networks import qdq
 from edgekit.devices.probe import probe
-from edgekit.search.lowering import candidate_model, int8_blocks
-from edgekit.search.network import MBConvNet
-from edgekit.search.spaces.mbconv import MBConvRecipe, MBConvSpace, Stage
+from edgekit.search.mbconv.lowering import candidate_model
+from edgekit.search.mbconv.network import MBConvNet
+from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace, Stage
+from edgekit.search.space import int8_blocks
 from edgekit.training.augment import to_tensor
 from edgekit.training.batchnorm import reestimate
 from edgekit.training.layers import folded
@@ -126,7 +127,7 @@ def _agreement(
     precisions = [int(name in int8) for name in blocks_of(net)]
     candidate = SPACE.uniform(3, Precision.FP32)
     candidate = type(candidate)((*candidate.genes[: SPACE.n_positions], *precisions))
-    assert set(int8_blocks(SPACE.decode(candidate))) == set(int8)
+    assert set(int8_blocks(SPACE, candidate)) == set(int8)
     ranges = record_ranges(net, task.calibration, task.preprocessing)
     weight_max = probe(Target()).int8_weight_max
     model = candidate_model(SPACE, candidate, net.state_dict(), ranges, weight_max=weight_max)

@@ -232,7 +232,7 @@ class _Placer:
             blocks[i] = blocks[i] or next((blocks[j] for j in sorted(readers[i]) if blocks[j]), "")
         names = [node.name or run.name for node, run in zip(self._nodes, self._runs, strict=True)]
         return [
-            (positions[i], PlacedKernel(self._kernel(i), names[i], blocks[i]))
+            (positions[i], PlacedKernel(self._kernel(i), names[i], blocks[i], origins[i]))
             for i in range(len(self._nodes))
         ]
 

@@ -11,6 +11,7 @@ from torch import nn
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.search.elastic.space import ElasticSpace
+from edgekit.training.autocast import fast_products
 from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation
 
@@ -58,14 +59,18 @@ def adapting_objective(
         if sampling == "nested":
             for candidate in drawn:
                 elastic.choice = space.decode(candidate)
-                losses.append(cross_entropy(elastic(x), y, smoothing) / n_random)
+                with fast_products():
+                    logits = elastic(x)
+                losses.append(cross_entropy(logits.float(), y, smoothing) / n_random)
                 losses[-1].backward()
             return float(sum(loss.detach() for loss in losses))
-        with torch.no_grad():
-            target = teacher(x)
+        with torch.no_grad(), fast_products():
+            target = teacher(x).float()
         for candidate in (space.largest(), space.smallest(), *drawn):
             elastic.choice = space.decode(candidate)
-            loss = distillation(elastic(x), target)
+            with fast_products():
+                logits = elastic(x)
+            loss = distillation(logits.float(), target)
             loss.backward()
             losses.append(loss.detach())
         return float(sum(losses) / len(losses))
@@ -78,11 +83,11 @@ def _random(space: ElasticSpace, n: int, rng: np.random.Generator) -> Iterator[C
 
     Genes drawn alone would all give networks of half the size.
     """
-    n_choices = np.array(space.n_choices)
+    counts = np.array(space.n_choices[: space.n_groups])
     for _ in range(n):
         size = rng.random()
-        width = np.clip(size + rng.normal(0, 0.25, len(n_choices)), 0, 1)
-        genes = np.floor(width * n_choices).clip(0, n_choices - 1).astype(np.int64)
-        skips = rng.random(len(n_choices) - space.n_groups) > np.maximum(size, 0.5)
-        genes[space.n_groups :] = skips
+        share = np.clip(size + rng.normal(0, 0.25, space.n_groups), 0, 1)
+        widths = np.minimum(np.floor(share * counts), counts - 1)
+        skips = rng.random(space.n_branches) > max(size, 0.5)
+        genes = np.concatenate([widths, skips, np.zeros(len(space.blocks))]).astype(np.int64)
         yield Candidate(tuple(int(g) for g in space.canonical(genes[None])[0]))

@@ -56,12 +56,15 @@ class Branch:
         entry: graph node whose output then takes the place of ``exit``.
         exit: the addition.
         parameters: that nothing else uses.
+        nodes: operations that go with it, in order, ``exit`` last; and a ReLU behind it where
+            ``entry`` is a ReLU already.
     """
 
     name: str
     entry: str
     exit: str
     parameters: frozenset[str] = frozenset()
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -240,11 +243,20 @@ def _branches(graph: fx.Graph) -> Iterator[Branch]:
             continue
         for entry, end in (operands, operands[::-1]):
             region = _region(entry, end, order) if entry.op == "call_function" else set()
-            if any(map(_is_layer, region)) and all(
+            if any(map(is_layer, region)) and all(
                 user in {*region, node} for inner in region for user in inner.users
             ):
                 name = _common_module(region) or end.name
-                yield Branch(name, entry.name, node.name, _parameters_of(region))
+                nodes = [*sorted(region, key=order.__getitem__), node]
+                if is_relu(entry) and len(node.users) == 1 and is_relu(next(iter(node.users))):
+                    nodes.append(next(iter(node.users)))
+                yield Branch(
+                    name,
+                    entry.name,
+                    node.name,
+                    _parameters_of(region),
+                    tuple(n.name for n in nodes if n.op == "call_function"),
+                )
                 break
 
 
@@ -270,9 +282,14 @@ def _parameters_of(region: set[fx.Node]) -> frozenset[str]:
     return frozenset(str(node.target) for node in read if region.issuperset(node.users))
 
 
-def _is_layer(node: fx.Node) -> bool:
+def is_layer(node: fx.Node) -> bool:
     """Whether it multiplies by weights."""
     return operation(node) in _LAYERS
+
+
+def is_relu(node: fx.Node) -> bool:
+    """Whether it is a ReLU, for which twice is once."""
+    return node.op == "call_function" and operation(node) in ("relu", "relu_")
 
 
 def _is_number(node: fx.Node) -> bool:

@@ -7,6 +7,8 @@ choice --> graph with its own sizes --> run on slices of the full weights
 from __future__ import annotations
 
 import copy
+import hashlib
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,8 +26,11 @@ from edgekit.search.elastic.analysis import (
     Structure,
     analyse,
     attribute,
+    is_relu,
     operation,
+    shapes_of,
 )
+from edgekit.search.elastic.blocks import blocks_of
 from edgekit.search.elastic.capture import Example, captured
 from edgekit.search.elastic.resizing import RESIZED, Flags, Sizes
 
@@ -57,7 +62,9 @@ class ElasticNetwork(nn.Module):
 
     Attributes:
         structure: what was found to be elastic.
+        blocks: name of the block of every operation.
         choice: the network that runs; all of the source at first.
+        orders: per group its channels, those that matter most first; see ``sort``.
 
     Raises:
         InputError: the network cannot be exported, or nothing in it can vary.
@@ -76,9 +83,10 @@ class ElasticNetwork(nn.Module):
         super().__init__()
         self.source = captured(net, example)
         self.structure: Structure = analyse(self.source)
+        self.blocks = blocks_of(self.source.graph, self.structure.branches)
         if not self.structure.groups and not self.structure.branches:
             raise InputError(_nothing_varies(net, self.structure))
-        self._orders = [np.arange(group.n_channels) for group in self.structure.groups]
+        self.orders = [np.arange(group.n_channels) for group in self.structure.groups]
         self._graph = lru_cache(_N_REMEMBERED)(self._graph_of)
         self._indices = lru_cache(_N_REMEMBERED)(self._indices_of)
         self.choice = self.largest
@@ -111,7 +119,7 @@ class ElasticNetwork(nn.Module):
             raise InputError(
                 f"orders must be permutations of {sizes} channels, got {[len(o) for o in orders]}"
             )
-        self._orders = list(orders)
+        self.orders = list(orders)
         self._indices.cache_clear()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -124,6 +132,20 @@ class ElasticNetwork(nn.Module):
         runner = _Runner(self.source, graph, indices, self.training)
         out = runner.run(*flat, enable_io_processing=False)
         return codegen.process_outputs(out)
+
+    def digest(self) -> str:
+        """SHA-256 of the graph and the weights of the source."""
+        found = hashlib.sha256(str(self.source.graph).encode())
+        for name, tensor in sorted(self.source.state_dict().items()):
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
+    def shapes(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Shapes of what the source takes and answers, with the batch of the example."""
+        nodes = list(self.source.graph.nodes)
+        taken = [shape for n in nodes if n.op == "placeholder" for shape in shapes_of(n)]
+        return taken, [shape for n in nodes[-1].all_input_nodes for shape in shapes_of(n)]
 
     def _check_batch(self, flat: Iterable[Any]) -> None:
         inputs = [node for node in self.source.graph.nodes if node.op == "placeholder"]
@@ -149,7 +171,10 @@ class ElasticNetwork(nn.Module):
         root = nn.Module()
         for target in sorted(used):
             _place(root, target, _own(attribute(self.source, target), indices.get(target, {})))
-        plain = fx.GraphModule(root, copy.deepcopy(graph), type(self.source).__name__)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch copies its own old classes
+            copied = copy.deepcopy(graph)
+        plain = fx.GraphModule(root, copied, type(self.source).__name__)
         plain.graph._codegen = self.source.graph._codegen
         plain.recompile()
         return plain.eval()
@@ -166,7 +191,7 @@ class ElasticNetwork(nn.Module):
                 f"of {sorted(known)}, got {choice}"
             )
         alive = np.ones(self.structure.n_classes, bool)
-        for group, order, n in zip(groups, self._orders, choice.n_channels, strict=True):
+        for group, order, n in zip(groups, self.orders, choice.n_channels, strict=True):
             alive[group.classes[order[n:]]] = False
         return alive
 
@@ -201,8 +226,13 @@ class ElasticNetwork(nn.Module):
             if node.name in entries:
                 renamed[node] = renamed[by_name[entries[node.name]]]
                 continue
+            if _is_again(node, renamed):
+                renamed[node] = renamed[node.all_input_nodes[0]]
+                continue
             new = graph.node_copy(node, lambda old: renamed[old])
             renamed[node] = new
+            if node.name in self.blocks:
+                new.meta["nn_module_stack"] = _as_modules(self.blocks[node.name], node.name)
             if node.op == "call_function" and (resize := RESIZED.get(operation(node))):
                 resize(Sizes(node, new, self.structure.values, alive))
         graph.eliminate_dead_code()
@@ -241,6 +271,16 @@ class _Runner(fx.Interpreter):
                 value = value.index_select(axis, index)
             self._sliced[target] = value
         return self._sliced[target]
+
+
+def _is_again(node: fx.Node, renamed: Mapping[fx.Node, fx.Node]) -> bool:
+    """Whether it is a ReLU of a ReLU: what stands between was left out."""
+    return is_relu(node) and is_relu(renamed[node.all_input_nodes[0]])
+
+
+def _as_modules(block: str, name: str) -> dict[str, tuple[str, str]]:
+    """Module scopes that say which block an operation belongs to, and what it is called."""
+    return {block: (block, "block"), name: (f"{block}.{name}", "operation")}
 
 
 def _own(value: Any, indices: Mapping[int, torch.Tensor]) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +37,24 @@ def reestimate(net: fx.GraphModule, batches: Iterable[torch.Tensor]) -> None:
     for names, pool in pooled.items():
         mean, variance = (attribute(net, name) for name in names)
         pool.write_to(mean, variance)
+
+
+@contextmanager
+def in_training(net: fx.GraphModule) -> Iterator[None]:
+    """Inside, the batch norms of an extracted network use the statistics of the batch.
+
+    Afterwards their running statistics are of no use before ``reestimate``.
+    """
+    norms = [n for n in net.graph.nodes if n.target is torch.ops.aten.batch_norm.default]
+    try:
+        for node in norms:
+            node.update_arg(5, True)
+        net.recompile()
+        yield
+    finally:
+        for node in norms:
+            node.update_arg(5, False)
+        net.recompile()
 
 
 class _Collector(fx.Interpreter):

@@ -26,9 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.contexts import Genes
 from edgekit.search.problem import Evaluated, SearchProblem, fresh
-from edgekit.search.spaces.mbconv import PRECISIONS, SKIP
+from edgekit.search.space import Genes
 from edgekit.search.strategies.nsga2 import evolve
 
 _N_FOLDS = 5
@@ -132,7 +131,7 @@ class SimQStrategy:
         if n <= 0:
             return []
         if len(history) < _N_FOLDS:
-            first = _uniform_inside_limits(problem)[: problem.population // 2]
+            first = _regular_inside_limits(problem)[: problem.population // 2]
             return fresh(np.concatenate([first, _inside_limits(problem)]), history, n)
         return fresh(self._evolved(problem, history), history, n)
 
@@ -149,12 +148,12 @@ class SimQStrategy:
         def score(genes: Genes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             genes = space.canonical(genes)
             error = 1.0 - accuracy(genes)
-            objectives = np.stack([error, problem.table.latencies_s(space, genes)], axis=1)
+            objectives = np.stack([error, problem.table.latencies_s(genes)], axis=1)
             return objectives, problem.margins(genes).clip(min=0).sum(axis=1)
 
         genes, objectives, violation = evolve(
             score,
-            np.concatenate([_uniform_inside_limits(problem), _inside_limits(problem)])[
+            np.concatenate([_regular_inside_limits(problem), _inside_limits(problem)])[
                 : self.inner_population
             ],
             space.n_choices,
@@ -171,13 +170,11 @@ class SimQStrategy:
         return np.concatenate([found[np.stack([best, spread], axis=1).ravel()], outside])
 
 
-def _uniform_inside_limits(problem: SearchProblem) -> Genes:
-    """One operation and one precision everywhere, inside the limits, slowest first."""
-    space = problem.space
-    uniform = [space.uniform(op, p) for p in PRECISIONS for op in range(SKIP + 1)]
-    genes = np.unique([candidate.genes for candidate in uniform], axis=0)
+def _regular_inside_limits(problem: SearchProblem) -> Genes:
+    """The regular networks of the space inside the limits, slowest first."""
+    genes = problem.space.regular()
     genes = genes[(problem.margins(genes) <= 0).all(axis=1)]
-    slowest = np.argsort(-problem.table.latencies_s(space, genes), kind="stable")
+    slowest = np.argsort(-problem.table.latencies_s(genes), kind="stable")
     return np.asarray(genes[slowest])
 
 

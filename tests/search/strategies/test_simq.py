@@ -12,8 +12,8 @@ from scipy.stats import kendalltau
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
+from edgekit.search.mbconv.space import MBConvRecipe
 from edgekit.search.problem import Evaluated, SearchProblem, front
-from edgekit.search.spaces.mbconv import MBConvRecipe
 from edgekit.search.strategies.random import RandomStrategy
 from edgekit.search.strategies.simq import (
     AccuracyModel,

@@ -12,9 +12,10 @@ from onnx import ModelProto
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.precision import Precision
-from edgekit.search.lowering import candidate_model, int8_blocks
-from edgekit.search.network import MBConvNet
-from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.mbconv.lowering import candidate_model
+from edgekit.search.mbconv.network import MBConvNet
+from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.space import int8_blocks
 from edgekit.training.layers import folded
 from tests.search.synthetic import drawn
 
@@ -42,8 +43,7 @@ def test_a_float_candidate_computes_what_its_module_does(space: MBConvSpace) -> 
 
 
 def test_only_the_int8_blocks_carry_quantised_weights(space: MBConvSpace) -> None:
-    architecture = space.decode(MIXED)
-    assert int8_blocks(architecture) == ("stem", "b02", "head")
+    assert int8_blocks(space, MIXED) == ("stem", "b02", "head")
     model = candidate_model(space, MIXED)
     int8 = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8]
     # Three convolutions each in stem and block, one and the classifier in the head; each with its

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.spaces.mbconv import SKIP, MBConvSpace
+from edgekit.search.mbconv.space import SKIP, MBConvSpace
+from edgekit.search.space import Genes
 
-Genes = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 N_CONTEXTS = 32

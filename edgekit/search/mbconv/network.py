@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from edgekit.search.spaces.mbconv import Architecture, MBConvRecipe, MBConvSpace
+from edgekit.search.mbconv.space import Architecture, MBConvRecipe, MBConvSpace
 from edgekit.training.layers import ConvUnit
 
 

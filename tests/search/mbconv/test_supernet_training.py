@@ -11,9 +11,10 @@ import torch
 from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
-from edgekit.search.spaces.mbconv import MBConvSpace
-from edgekit.search.supernet import Supernet
-from edgekit.search.supernet_training import WEIGHTS, train_supernet
+from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.mbconv.supernet import Supernet
+from edgekit.search.mbconv.supernet_training import train_supernet
+from edgekit.search.networks import WEIGHTS
 from edgekit.training.loop import TrainRecipe
 
 RECIPE = TrainRecipe(n_epochs=4, batch_size=32, learning_rate=0.1, checkpoint_every=3)

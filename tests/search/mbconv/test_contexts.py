@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.contexts import (
+from edgekit.search.mbconv.contexts import (
     N_CONTEXTS,
     SKIPPED,
     context_codes,
     covering_candidates,
 )
-from edgekit.search.spaces.mbconv import SKIP, MBConvRecipe, MBConvSpace
+from edgekit.search.mbconv.space import SKIP, MBConvRecipe, MBConvSpace
 from tests.search.synthetic import TINY
 
 SPACE = MBConvSpace(TINY)

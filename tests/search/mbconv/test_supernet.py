@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.network import InvertedResidual
-from edgekit.search.spaces.mbconv import OPERATIONS, MBConvSpace
-from edgekit.search.supernet import (
+from edgekit.search.mbconv.network import InvertedResidual
+from edgekit.search.mbconv.space import OPERATIONS, MBConvSpace
+from edgekit.search.mbconv.supernet import (
     SuperBlock,
     Supernet,
     random_architecture,

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.precision import Precision
-from edgekit.search.spaces.mbconv import (
+from edgekit.search.mbconv.space import (
     OPERATIONS,
-    PRECISIONS,
     SKIP,
     Architecture,
     MBConvRecipe,
     MBConvSpace,
     Stage,
 )
+from edgekit.search.space import PRECISIONS
 from tests.search.synthetic import TINY
 
 SPACE = MBConvSpace(TINY)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.network import InvertedResidual, MBConvNet
-from edgekit.search.spaces.mbconv import MBConvSpace
+from edgekit.search.mbconv.network import InvertedResidual, MBConvNet
+from edgekit.search.mbconv.space import MBConvSpace
 from tests.search.synthetic import drawn
 
 

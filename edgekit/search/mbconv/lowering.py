@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.precision import FULL_WEIGHT_MAX, Precision
+from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.devices.networks.graph import GraphBuilder
 from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
-from edgekit.search.spaces.mbconv import Architecture, MBConvSpace
+from edgekit.search.mbconv.space import Architecture, MBConvSpace
+from edgekit.search.space import int8_blocks
 from edgekit.training.simulate import Ranges
 
 _RELU6_RANGE = (0.0, 6.0)
@@ -46,7 +47,7 @@ def candidate_model(
     """
     writer = _CandidateWriter(space, space.decode(candidate), weights)
     model = writer.write()
-    int8 = set(int8_blocks(writer.architecture))
+    int8 = set(int8_blocks(space, candidate))
     nodes = [node.name for node in model.graph.node if node.name.split("/")[0] in int8]
     needed = tensors_to_calibrate(model, nodes)
     points = {tensor: writer.points[tensor] for tensor in needed}
@@ -55,13 +56,6 @@ def candidate_model(
     else:
         known = {tensor: ranges[point] for tensor, point in points.items()}
     return insert_qdq(model, nodes, known, weight_max=weight_max)
-
-
-def int8_blocks(architecture: Architecture) -> tuple[str, ...]:
-    """Names of the blocks that run in int8."""
-    active = {block.position.name: block.precision for block in architecture.active()}
-    precisions = {"stem": architecture.stem, **active, "head": architecture.head}
-    return tuple(name for name, precision in precisions.items() if precision is Precision.INT8)
 
 
 def _typical(tensor: str) -> tuple[float, float]:

@@ -10,12 +10,12 @@ import torch
 from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
-from edgekit.search.spaces.mbconv import MBConvSpace
-from edgekit.search.supernet import Supernet, sandwich_objective
+from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.mbconv.supernet import Supernet, sandwich_objective
+from edgekit.search.networks import WEIGHTS
 from edgekit.training.checkpoint import load_weights, save_weights
 from edgekit.training.loop import TrainRecipe, train
 
-WEIGHTS = "supernet.safetensors"
 LARGEST_SHARE = 0.7
 
 

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.precision import Precision
+from edgekit.search.space import PRECISIONS, Genes
 
 Operation = tuple[int, int]
 """(depthwise kernel, expansion ratio)."""
 
 OPERATIONS: tuple[Operation, ...] = ((3, 3), (3, 6), (5, 3), (5, 6), (7, 3), (7, 6))
 SKIP = len(OPERATIONS)
-PRECISIONS = (Precision.FP32, Precision.INT8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +189,17 @@ class MBConvSpace:
         self.positions = tuple(_positions(recipe))
         self.n_positions = len(self.positions)
         operations = [SKIP + 1 if p.may_skip else SKIP for p in self.positions]
+        self.blocks: tuple[str, ...] = ("stem", *(p.name for p in self.positions), "head")
         self.n_choices: tuple[int, ...] = (*operations, *([2] * (self.n_positions + 2)))
         self.gene_names: tuple[str, ...] = (
             *(f"{p.name}.op" for p in self.positions),
-            "stem.precision",
-            *(f"{p.name}.precision" for p in self.positions),
-            "head.precision",
+            *(f"{block}.precision" for block in self.blocks),
         )
+
+    @property
+    def n_architecture(self) -> int:
+        """Operation genes."""
+        return self.n_positions
 
     @property
     def n_candidates(self) -> int:
@@ -209,14 +213,14 @@ class MBConvSpace:
         """Raise InputError unless every gene is in its range."""
         candidate.check(self.n_choices, self.name)
 
-    def canonical(self, genes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def canonical(self, genes: Genes) -> Genes:
         """Genes ``(n, genes)`` with the precision of skipped blocks set to 0; a new array."""
         result = genes.copy()
         operations = result[:, : self.n_positions]
         result[:, self.n_positions + 1 : -1][operations == SKIP] = 0
         return result
 
-    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def sample(self, n: int, rng: np.random.Generator) -> Genes:
         """``(n, genes)`` canonical genes, each gene uniform over its choices."""
         return self.canonical(rng.integers(0, self.n_choices, (n, len(self.n_choices))))
 
@@ -237,6 +241,16 @@ class MBConvSpace:
         genes = np.array([operations + [PRECISIONS.index(precision)] * (self.n_positions + 2)])
         return Candidate(tuple(int(g) for g in self.canonical(genes)[0]))
 
+    def regular(self) -> Genes:
+        """One operation and one precision everywhere, every such network once."""
+        candidates = [self.uniform(op, p) for p in PRECISIONS for op in range(SKIP + 1)]
+        return np.unique([candidate.genes for candidate in candidates], axis=0)
+
+    def active_blocks(self, candidate: Candidate) -> tuple[str, ...]:
+        """Stem, the blocks that are not skipped, head."""
+        names = [block.position.name for block in self.decode(candidate).active()]
+        return ("stem", *names, "head")
+
     def largest(self, precision: Precision = Precision.FP32) -> Candidate:
         """Kernel 7, expansion 6, nothing skipped."""
         return self.uniform(SKIP - 1, precision)
@@ -245,7 +259,23 @@ class MBConvSpace:
         """Kernel 3, expansion 3, everything skipped that may be."""
         return self.uniform(SKIP, precision)
 
-    def features(self, genes: NDArray[np.int64]) -> NDArray[np.float32]:
+    def words(self, candidate: Candidate) -> dict[str, str]:
+        """What each active block does, for people."""
+        recipe = self.recipe
+        middle = {
+            block.position.name: (
+                f"MBConv k{block.operation[0]} e{block.operation[1]}, "
+                f"{block.position.in_width} -> {block.position.out_width}, "
+                f"stride {block.position.stride}"
+            )
+            for block in self.decode(candidate).active()
+            if block.operation is not None
+        }
+        first = f"conv 3x3, depthwise 3x3, 3 -> {recipe.first_width}"
+        last = f"conv 1x1 to {recipe.head_width}, pool, {recipe.n_classes} classes"
+        return {"stem": first, **middle, "head": last}
+
+    def features(self, genes: Genes) -> NDArray[np.float32]:
         """One-hot features of canonical genes.
 
         Columns come from the space, not from the data. The precision of a skipped block is masked:
@@ -265,7 +295,7 @@ class MBConvSpace:
             columns.append(one_hot)
         return np.concatenate(columns, axis=1)
 
-    def ordered_features(self, genes: NDArray[np.int64]) -> NDArray[np.float64]:
+    def ordered_features(self, genes: Genes) -> NDArray[np.float64]:
         """Sizes of canonical genes as numbers, per position and summed.
 
         Args:

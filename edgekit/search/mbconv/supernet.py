@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.network import Head, InvertedResidual, MBConvNet, Stem
-from edgekit.search.spaces.mbconv import SKIP, MBConvSpace, Operation
+from edgekit.search.mbconv.network import Head, InvertedResidual, MBConvNet, Stem
+from edgekit.search.mbconv.space import SKIP, MBConvSpace, Operation
 from edgekit.training.depthwise import depthwise_conv
 from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation

@@ -1,0 +1,327 @@
+"""The networks of a module of the user's: its own weights, sorted and adapted, sliced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
+from torch import fx, nn
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.figures import MeasuredAccuracy
+from edgekit.core.precision import FULL_WEIGHT_MAX
+from edgekit.core.progress import Progress
+from edgekit.core.target import Target
+from edgekit.core.task import Preprocessing, Split, Task
+from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
+from edgekit.devices.probe import probe
+from edgekit.search.elastic.adaptation import adapting_objective
+from edgekit.search.elastic.folding import folded
+from edgekit.search.elastic.importance import Orders, by_magnitude, by_taylor
+from edgekit.search.elastic.kernels import ElasticKernels, learn_kernels
+from edgekit.search.elastic.norms import in_training, reestimate
+from edgekit.search.elastic.sensitivity import measure_harms
+from edgekit.search.elastic.space import ElasticSpace
+from edgekit.search.networks import WEIGHTS
+from edgekit.search.space import int8_blocks
+from edgekit.training.augment import to_tensor
+from edgekit.training.autocast import fast_products
+from edgekit.training.checkpoint import load_weights, save_weights
+from edgekit.training.loop import Objective, Step, TrainRecipe, train
+from edgekit.training.losses import cross_entropy, distillation
+
+N_NORM_IMAGES = 1000
+_NORM_BATCH = 250
+_N_SENSITIVITY = 256
+_N_MODELS = 8
+_TYPICAL = 4.0
+_ABOVE_ZERO = ("Relu", "Clip", "Sigmoid", "Softmax", "HardSigmoid")
+_KEEPS_SIGN = (
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Flatten",
+    "Reshape",
+    "Transpose",
+    "Concat",
+    "Add",
+    "Mul",
+    "Pad",
+    "Slice",
+)
+_ADAPTING = "supernet-adapting.safetensors"
+_LABELS_SHARE = 0.3
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What becomes of a module outside of torch: handed in by the room above.
+
+    Attributes:
+        export: module, side of its images and block names by path to a float32 network.
+        quantise: network, int8 blocks, calibration images and largest weight to a QDQ network.
+        accuracy: network, split, preprocessing and name of the split to its top-1.
+    """
+
+    export: Callable[[nn.Module, int, Mapping[str, str]], ModelProto]
+    quantise: Callable[[ModelProto, Collection[str], Images, int], ModelProto]
+    accuracy: Callable[[ModelProto, Split, Preprocessing, str], MeasuredAccuracy]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedElastic:
+    """A network as the runtime is given it; judged by the runtime itself, nothing simulated."""
+
+    network: ModelProto
+    runtime: Runtime
+
+    def model(self) -> ModelProto:
+        """The network, int8 blocks in QDQ form."""
+        return self.network
+
+    def accuracy(self, split: Split, preprocessing: Preprocessing, name: str) -> MeasuredAccuracy:
+        """Top-1 of the runtime's answers."""
+        return self.runtime.accuracy(self.network, split, preprocessing, name)
+
+
+class ElasticNetworks:
+    """See ``edgekit.search.networks.Networks``.
+
+    Args:
+        space: the space.
+        runtime: exports, quantises and runs.
+
+    Attributes:
+        space: the space; ``train`` sorts its network's channels, adapts its weights and measures
+            its harms.
+        original: the source, untouched.
+    """
+
+    def __init__(self, space: ElasticSpace, runtime: Runtime) -> None:
+        self.space, self._runtime = space, runtime
+        elastic = space.elastic
+        self.original = elastic.extract(elastic.largest)
+        self._is_adapted = False
+        self._plain = lru_cache(_N_MODELS)(self._plain_of)
+
+    def train(
+        self, task: Task, recipe: TrainRecipe | None, folder: Path, *, progress: Progress
+    ) -> None:
+        """Sort channels, adapt the weights unless ``recipe`` is None, measure every choice alone.
+
+        Channels inside a branch are sorted by magnitude, those of a residual stage by Taylor's
+        importance on the calibration split, which was better for each in our measurements.
+        """
+        space, done = self.space, folder / WEIGHTS
+        elastic = space.elastic
+        text = "null" if recipe is None else recipe.text
+        if done.is_file():
+            self._restore(load_weights(done))
+        else:
+            elastic.sort(self._orders(task))
+            if recipe is not None:
+                objective = adapting_objective(space, self.original, recipe.label_smoothing)
+                train(
+                    elastic,
+                    objective,
+                    task,
+                    recipe,
+                    progress=progress,
+                    label="adapting the network",
+                    checkpoint=folder / _ADAPTING,
+                )
+                elastic.eval()
+            batches = list(_batches(task.calibration, task.preprocessing, _N_SENSITIVITY))
+            space.harms = measure_harms(space, batches, progress=progress)
+            save_weights(done, self._state(), text)
+            (folder / _ADAPTING).unlink(missing_ok=True)
+        self._is_adapted = recipe is not None
+        elastic.choice = elastic.largest
+
+    def lowered(self, folder: Path, *, n_threads: int, progress: Progress) -> ElasticKernels:
+        """Kernels of every candidate, learnt from some that were lowered."""
+        return learn_kernels(
+            self.space,
+            self.model,
+            folder,
+            vector=probe(Target()).vector_channels,
+            n_threads=n_threads,
+            progress=progress,
+        )
+
+    def table_candidates(self, n: int, seed: int) -> list[Candidate]:
+        """Random candidates, three precisions to an architecture: all fp32, all int8, mixed."""
+        space, rng = self.space, np.random.default_rng((seed, 77))
+        n_arch = space.n_architecture
+        genes = np.repeat(space.sample(-(-n // 3), rng), 3, axis=0)[:n]
+        genes[:, n_arch:] = rng.random((len(genes), len(space.blocks))) < 0.5
+        for index, precision in enumerate((0, 1)):
+            genes[index::3, n_arch:] = precision
+        rows = space.canonical(genes).tolist()
+        return list(dict.fromkeys(Candidate(tuple(row)) for row in rows))
+
+    def model(self, candidate: Candidate) -> ModelProto:
+        """The network with ranges of no meaning."""
+        model = self._plain(candidate.genes[: self.space.n_architecture])
+        nodes = self._nodes(model, candidate)
+        above_zero = _never_negative(model)
+        ranges = {
+            tensor: (0.0 if tensor in above_zero else -_TYPICAL, _TYPICAL)
+            for tensor in tensors_to_calibrate(model, nodes)
+        }
+        return insert_qdq(model, nodes, ranges)
+
+    def extract(self, candidate: Candidate) -> fx.GraphModule:
+        """The network with weights of its own, really smaller."""
+        elastic = self.space.elastic
+        choice = self.space.decode(candidate)
+        net = elastic.extract(choice)
+        net.meta["keeps_statistics"] = choice == elastic.largest and not self._is_adapted
+        return net
+
+    def finetune(
+        self,
+        net: nn.Module,
+        task: Task,
+        recipe: TrainRecipe,
+        *,
+        progress: Progress,
+        checkpoint: Path,
+    ) -> None:
+        """Train under the original, which answers for most of the loss to the end."""
+        assert isinstance(net, fx.GraphModule)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.meta["keeps_statistics"] = False
+        with in_training(net):
+            train(
+                net,
+                _taught(net, self.original, recipe.label_smoothing),
+                task,
+                recipe,
+                progress=progress,
+                label="fine-tuning",
+                checkpoint=checkpoint,
+            )
+        net.eval()
+
+    def reestimate(self, net: nn.Module, task: Task, n_images: int) -> None:
+        """Statistics of training images; the untouched original keeps its own."""
+        assert isinstance(net, fx.GraphModule)
+        if not net.meta.get("keeps_statistics"):
+            reestimate(net, _batches(task.train, task.preprocessing, n_images))
+
+    def folded(self, net: nn.Module) -> fx.GraphModule:
+        """A copy whose convolutions have taken up their batch norms."""
+        assert isinstance(net, fx.GraphModule)
+        return folded(net)
+
+    def prepared(
+        self, net: nn.Module, candidate: Candidate, task: Task, weight_max: int = FULL_WEIGHT_MAX
+    ) -> PreparedElastic:
+        """Re-estimate batch norms, fold them, export, quantise on the calibration split."""
+        self.reestimate(net, task, N_NORM_IMAGES)
+        plain = self.folded(net)
+        side = task.preprocessing.resolution
+        model = self._runtime.export(plain, side, self.block_paths(plain))
+        int8 = int8_blocks(self.space, candidate)
+        images = task.preprocessing.apply(task.calibration.images)
+        quantised = self._runtime.quantise(model, int8, images, weight_max)
+        return PreparedElastic(quantised, self._runtime)
+
+    def block_paths(self, net: nn.Module) -> Mapping[str, str]:
+        """Blocks are scopes of the graph, of their own name."""
+        assert isinstance(net, fx.GraphModule)
+        scopes = [list(node.meta.get("nn_module_stack") or ()) for node in net.graph.nodes]
+        return {scope[0]: scope[0] for scope in scopes if scope}
+
+    def _plain_of(self, genes: tuple[int, ...]) -> ModelProto:
+        candidate = Candidate((*genes, *(0 for _ in self.space.blocks)))
+        net = self.folded(self.extract(candidate))
+        return self._runtime.export(net, self._side(), self.block_paths(net))
+
+    def _side(self) -> int:
+        inputs = [n for n in self.space.elastic.source.graph.nodes if n.op == "placeholder"]
+        return int(inputs[0].meta["val"].shape[-1])
+
+    def _nodes(self, model: ModelProto, candidate: Candidate) -> list[str]:
+        int8 = set(int8_blocks(self.space, candidate))
+        return [node.name for node in model.graph.node if node.name.split("/")[0] in int8]
+
+    def _orders(self, task: Task) -> Orders:
+        elastic = self.space.elastic
+        branches = elastic.structure.branches
+        by_size = by_magnitude(elastic)
+        images = _labelled(task.calibration, task.preprocessing)
+        by_change = by_taylor(elastic, images, lambda net, x, y: cross_entropy(net(x), y, 0.0))
+        inside = [
+            any(all(name in b.parameters for name, _ in group.places) for b in branches)
+            for group in elastic.structure.groups
+        ]
+        return [
+            size if is_inside else change
+            for size, change, is_inside in zip(by_size, by_change, inside, strict=True)
+        ]
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        elastic = self.space.elastic
+        state = {f"weights/{k}": v.contiguous() for k, v in elastic.state_dict().items()}
+        state |= {f"order/{i}": torch.from_numpy(o) for i, o in enumerate(elastic.orders)}
+        return state | {"harms": torch.from_numpy(self.space.harms)}
+
+    def _restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        elastic = self.space.elastic
+        elastic.load_state_dict(
+            {k.removeprefix("weights/"): v for k, v in state.items() if k.startswith("weights/")}
+        )
+        elastic.sort([state[f"order/{i}"].numpy() for i in range(len(elastic.orders))])
+        self.space.harms = state["harms"].numpy()
+
+
+def _never_negative(model: ModelProto) -> set[str]:
+    """Tensors without negative values: the runtime drops a ReLU before a range from 0 up."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    found: set[str] = set()
+    for node in model.graph.node:
+        inputs = [name for name in node.input if name and name not in weights]
+        if node.op_type in _ABOVE_ZERO or (
+            node.op_type in _KEEPS_SIGN and inputs and found.issuperset(inputs)
+        ):
+            found.update(node.output)
+    return found
+
+
+def _taught(net: nn.Module, teacher: nn.Module, smoothing: float) -> Objective:
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        with fast_products():
+            with torch.no_grad():
+                target = teacher(x).float()
+            logits = net(x).float()
+        loss = (1 - _LABELS_SHARE) * distillation(logits, target)
+        loss = loss + _LABELS_SHARE * cross_entropy(logits, y, smoothing)
+        loss.backward()
+        return float(loss.detach())
+
+    return objective
+
+
+def _batches(split: Split, preprocessing: Preprocessing, n_images: int) -> Iterator[torch.Tensor]:
+    """Images spread evenly over a split, and over its batches."""
+    index = np.unique(np.linspace(0, len(split) - 1, n_images).astype(np.int64))
+    n_batches = -(-len(index) // _NORM_BATCH)
+    for start in range(n_batches):
+        yield to_tensor(split.images[index[start::n_batches]], preprocessing)
+
+
+def _labelled(
+    split: Split, preprocessing: Preprocessing, batch_size: int = 64
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for start in range(0, len(split), batch_size):
+        part = slice(start, start + batch_size)
+        yield to_tensor(split.images[part], preprocessing), torch.from_numpy(split.labels[part])

@@ -1,0 +1,107 @@
+"""Where the candidates of a space become networks: one implementation for each kind of space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from onnx import ModelProto
+from torch import nn
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.figures import MeasuredAccuracy
+from edgekit.core.progress import Progress
+from edgekit.core.task import Preprocessing, Split, Task
+from edgekit.search.costs import LoweredSpace
+from edgekit.search.space import SearchSpace
+from edgekit.training.loop import TrainRecipe
+
+WEIGHTS = "supernet.safetensors"
+"""File in a run folder that holds the trained weights."""
+
+
+class Prepared(Protocol):
+    """A network ready to be judged and timed."""
+
+    def model(self) -> ModelProto:
+        """The network as the runtime is given it, int8 blocks in QDQ form."""
+
+    def accuracy(self, split: Split, preprocessing: Preprocessing, name: str) -> MeasuredAccuracy:
+        """Top-1 on a split, int8 blocks in int8."""
+
+
+class Networks(Protocol):
+    """The networks of a space, in one set of weights.
+
+    Attributes:
+        space: the space.
+    """
+
+    @property
+    def space(self) -> SearchSpace:
+        """What may be chosen."""
+
+    def train(
+        self, task: Task, recipe: TrainRecipe | None, folder: Path, *, progress: Progress
+    ) -> None:
+        """Train the weights, go on training, or load what a run folder holds of them.
+
+        Args:
+            task: its training split is read, and its calibration split where channels are sorted.
+            recipe: hyper-parameters; None keeps pretrained weights as they are.
+            folder: run folder; checkpoints and the weights are written there.
+            progress: where bars are drawn.
+        """
+
+    def lowered(self, folder: Path, *, n_threads: int, progress: Progress) -> LoweredSpace:
+        """The kernels of every candidate, found once and kept in a run folder."""
+
+    def table_candidates(self, n: int, seed: int) -> list[Candidate]:
+        """At most ``n`` candidates that are measured to correct a table."""
+
+    def model(self, candidate: Candidate) -> ModelProto:
+        """The network with weights of no meaning, for where only speed matters."""
+
+    def extract(self, candidate: Candidate) -> nn.Module:
+        """The network with weights of its own; its batch-norm statistics mean nothing yet."""
+
+    def finetune(
+        self,
+        net: nn.Module,
+        task: Task,
+        recipe: TrainRecipe,
+        *,
+        progress: Progress,
+        checkpoint: Path,
+    ) -> None:
+        """Train an extracted network under the network that the others learn from, in place.
+
+        Args:
+            net: from ``extract``; its batch-norm statistics mean nothing afterwards.
+            task: its training split is read.
+            recipe: hyper-parameters.
+            progress: where the bar is drawn.
+            checkpoint: file to resume from and to write to.
+        """
+
+    def reestimate(self, net: nn.Module, task: Task, n_images: int) -> None:
+        """Batch-norm statistics of an extracted network from training images, in place."""
+
+    def folded(self, net: nn.Module) -> nn.Module:
+        """A copy in evaluation mode without batch norms."""
+
+    def prepared(
+        self, net: nn.Module, candidate: Candidate, task: Task, weight_max: int
+    ) -> Prepared:
+        """Make an extracted network ready; its batch-norm statistics are replaced.
+
+        Args:
+            net: from ``extract``, trained further or not.
+            candidate: says which blocks are int8.
+            task: training and calibration splits are read.
+            weight_max: largest magnitude of an int8 weight, 1..127.
+        """
+
+    def block_paths(self, net: nn.Module) -> Mapping[str, str]:
+        """Block name by the path of its module, of a network from ``extract``."""
