@@ -37,7 +37,7 @@ from edgekit.report.page import render_fit, render_profile, render_verify, write
 from edgekit.search.chooser import Chooser
 from edgekit.search.elastic.kernels import KERNELS_FILE
 from edgekit.search.elastic.space import ElasticSpace
-from edgekit.search.finetuning import finetuned
+from edgekit.search.finetuning import finetuned, fit_for_int8
 from edgekit.search.mbconv.costs import BLOCKS_FILE
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.networks import WEIGHTS
@@ -57,6 +57,7 @@ from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, spac
 from edgekit.training.loop import LEARNING_RATE, TrainRecipe
 
 REPORT = "report.html"
+INT8_TOLERANCE = 0.003
 GENTLE = 0.25
 """Learning rates of pretrained weights, relative to those of new ones."""
 
@@ -309,6 +310,7 @@ def export_bundle(
     candidate: Candidate | None = None,
     limits: Limits | None = None,
     effort: Effort = FULL,
+    int8_tolerance: float = INT8_TOLERANCE,
     progress: Progress | None = None,
 ) -> Bundle:
     """Fine-tune a candidate, export it, quantise its int8 blocks and write the bundle.
@@ -320,6 +322,8 @@ def export_bundle(
         candidate: which one; None for the best measured one inside the limits.
         limits: recorded in the manifest; None for those of the run.
         effort: how long to fine-tune.
+        int8_tolerance: share of the validation images, 0..1, that int8 may cost a module's network
+            before it is trained on with int8 rounded.
         progress: how to show it; None for stderr.
 
     Raises:
@@ -335,6 +339,19 @@ def export_bundle(
     recipe = _finetuning(run, task, effort, n_images, seed + 2) if n_images else None
     net = finetuned(run, candidate, task, recipe, progress=progress)
     weight_max = probe(Target(run.settings.target)).int8_weight_max
+    if recipe is not None:
+        net, note = fit_for_int8(
+            run,
+            candidate,
+            net,
+            task,
+            recipe,
+            weight_max=weight_max,
+            tolerance=int8_tolerance,
+            progress=progress,
+        )
+        if note:
+            progress.say(note)
     precisions = precisions_of(run.space, candidate)
     int8 = [block for block, precision in precisions.items() if precision is Precision.INT8]
     folded = run.networks.folded(net)
@@ -418,6 +435,7 @@ def fit(
     strategy: str = "simq",
     seed: int = 0,
     effort: Effort = FULL,
+    int8_tolerance: float = INT8_TOLERANCE,
     quick_profile: bool = False,
     profile: Path | None = None,
     supernet: Path | None = None,
@@ -439,6 +457,7 @@ def fit(
         strategy: ``"simq"``, ``"simq-published"`` or ``"random"``.
         seed: of every random choice.
         effort: how much to train and to measure.
+        int8_tolerance: as ``export_bundle`` takes it.
         quick_profile: make a quick profile where none is given.
         profile: folder of a profile, or the name of a shipped one; None to make one in
             ``out/profile``.
@@ -481,7 +500,9 @@ def fit(
         supernet=supernet,
         progress=progress,
     )
-    fitted = _fit_candidates(run, known, task, out / "bundle", limits, effort, progress)
+    fitted = _fit_candidates(
+        run, known, task, out / "bundle", limits, effort, int8_tolerance, progress
+    )
     write_report(out / REPORT, render_fit(fit_report(fitted, known, task, command)))
     fitted.proof.require()
     return fitted
@@ -494,6 +515,7 @@ def _fit_candidates(
     out: Path,
     limits: Limits,
     effort: Effort,
+    int8_tolerance: float,
     progress: Progress,
 ) -> Fitted:
     """Take candidates best first until one keeps the limits when it is measured again."""
@@ -515,6 +537,7 @@ def _fit_candidates(
             candidate=entry.candidate,
             limits=limits,
             effort=effort,
+            int8_tolerance=int8_tolerance,
             progress=progress,
         )
         proof = verify_bundle(bundle, run.settings.target, task, limits=limits, progress=progress)

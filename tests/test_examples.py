@@ -70,3 +70,25 @@ def test_compare_models(line: Line, tmp_path: Path) -> None:
     printed = run("compare_models.py", model, same, "--pairs", "4")
     assert printed.count("p50 ") == 2
     assert "times as long" in printed
+
+
+def test_fit_vit(line: Line, tmp_path: Path) -> None:
+    few = ("--steps", "20", "--images", "500", "--evaluations", "2")
+    given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
+    assert "on test images" in run("fit_vit.py", *given, *few)
+
+
+def test_fit_transformers_cnn(line: Line, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the package transformers")
+    few = ("--images", "100", "--evaluations", "2", "--resolution", "32")
+    given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
+    assert "on test images" in run("fit_transformers_cnn.py", line.data, *given, *few)
+
+
+def test_fit_cifar_resnet(line: Line, data_dir: Path, tmp_path: Path) -> None:
+    few = ("--images", "500", "--evaluations", "2")
+    given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
+    weights = data_dir / "weights" / "cifar10_resnet20.safetensors"
+    printed = run("fit_cifar_resnet.py", data_dir / "cifar10", weights, *given, *few)
+    assert "12 widths, 7 branches, 11 blocks" in printed
+    assert "on test images" in printed

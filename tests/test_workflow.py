@@ -24,6 +24,7 @@ from edgekit.search.networks import WEIGHTS
 from edgekit.search.problem import Evaluated
 from edgekit.search.run import read_settings, write_settings
 from edgekit.search.store import DATABASE, TABLE_NETWORKS, Trials
+from edgekit.spaces import space
 from edgekit.workflow import (
     REPORT,
     export_bundle,
@@ -31,7 +32,6 @@ from edgekit.workflow import (
     profile_target,
     resume_search,
     run_search,
-    space,
     verify_bundle,
 )
 from tests.line import (

@@ -69,6 +69,11 @@ class Progress:
         finally:
             shown.close()
 
+    def say(self, text: str) -> None:
+        """Print a line beside the bars, unless quiet."""
+        if not self.quiet:
+            print(text, file=sys.stderr if self.stream is None else self.stream, flush=True)
+
 
 def _ignore(n_done: int, note: str = "") -> None:
     pass

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
+from edgekit.search.elastic.networks import ElasticNetworks
 from edgekit.search.run import Run
+from edgekit.search.space import int8_blocks
 from edgekit.training.checkpoint import load_weights, recipe_of, save_weights
 from edgekit.training.loop import TrainRecipe
 
@@ -50,6 +54,55 @@ def finetuned(
     save_weights(done, net.state_dict(), recipe.text)
     checkpoint.unlink()
     return net
+
+
+def fit_for_int8(
+    run: Run,
+    candidate: Candidate,
+    net: nn.Module,
+    task: Task,
+    recipe: TrainRecipe,
+    *,
+    weight_max: int,
+    tolerance: float,
+    progress: Progress,
+) -> tuple[nn.Module, str]:
+    """Train a fine-tuned network of a module on with int8 rounded, where int8 costs too much.
+
+    Args:
+        run: of a module; networks of ``mbconv`` are left as they are.
+        candidate: says which blocks are int8.
+        net: from ``finetuned``.
+        task: training, calibration and validation splits are read.
+        recipe: of the fine-tuning; a third of it, at a quarter of its rates, is trained.
+        weight_max: largest magnitude of an int8 weight, 1..127.
+        tolerance: share of the validation images, 0..1, that int8 may cost untrained.
+        progress: where the bar is drawn.
+
+    Returns:
+        The network that is better in int8 on the validation split, and a note for people.
+    """
+    networks = run.networks
+    if not isinstance(networks, ElasticNetworks) or not int8_blocks(run.space, candidate):
+        return net, ""
+    gentle = replace(
+        recipe,
+        n_epochs=recipe.n_epochs / 3,
+        learning_rate=recipe.learning_rate / 4,
+        filter_rate=recipe.filter_rate / 4,
+        seed=recipe.seed + 1,
+    )
+    precisions = "".join(map(str, candidate.genes[run.space.n_architecture :]))
+    return networks.rounded_better(
+        net,
+        candidate,
+        task,
+        gentle,
+        weight_max=weight_max,
+        tolerance=tolerance,
+        done=run.folder / f"{_name(run, candidate)}-int8-{precisions}.safetensors",
+        progress=progress,
+    )
 
 
 def _name(run: Run, candidate: Candidate) -> str:

@@ -77,6 +77,7 @@ class Structure:
         values: of every node's outputs, with classes in the place of labels.
         n_classes: of labels.
         boundaries: operations that were not understood, with how often.
+        fixed: layers whose outputs all stay, and why.
     """
 
     groups: tuple[Group, ...]
@@ -84,6 +85,7 @@ class Structure:
     values: Mapping[str, tuple[Value, ...]]
     n_classes: int
     boundaries: Mapping[str, int]
+    fixed: Mapping[str, str]
 
 
 def analyse(module: fx.GraphModule) -> Structure:
@@ -105,6 +107,7 @@ def analyse(module: fx.GraphModule) -> Structure:
         elif node.op == "placeholder":
             values[node.name] = tuple(Value(shape) for shape in shapes_of(node))
         elif node.op == "output":
+            flow.links.cause = "the network answers with it"
             for value in _values_in(node.args, values):
                 flow.links.fix(value)
         else:
@@ -119,6 +122,7 @@ def analyse(module: fx.GraphModule) -> Structure:
         values={name: tuple(_resolved(v, kept) for v in vs) for name, vs in values.items()},
         n_classes=int(classes.max()) + 1,
         boundaries=dict(unknown),
+        fixed=dict(_fixed(module, flow, parameters, classes)),
     )
 
 
@@ -169,6 +173,7 @@ def _passed(
         return (values[source.name][index],) if source.name in values else ()
     shapes = shapes_of(node)
     if not isinstance(node.target, torch._ops.OpOverload):
+        flow.links.cause = f"edgekit does not follow {operation(node)}"
         for value in _values_in((node.args, node.kwargs), values):
             flow.links.fix(value)
             unknown[operation(node)] += 1
@@ -184,10 +189,12 @@ def _passed(
 
     call = Call({key: known(item) for key, item in arguments_of(node).items()}, shapes)
     rule = RULES.get(operation(node))
+    flow.links.cause = f"{operation(node)} needs all of it"
     if rule is not None:
         found = tuple(rule(flow, call))
         if [value.shape for value in found] == shapes:
             return found
+    flow.links.cause = f"edgekit does not follow {operation(node)}"
     if any(value.blocks for value in call.tensors):
         unknown[operation(node)] += 1
     return tuple(boundary(flow, call))
@@ -231,6 +238,23 @@ def _groups(
         }
         first = next(iter(indices))[0]
         yield Group(first.rpartition(".")[0] or first, np.array(members), indices)
+
+
+def _fixed(
+    module: fx.GraphModule, flow: Flow, parameters: Mapping[str, Value], classes: Labels
+) -> Iterator[tuple[str, str]]:
+    """Layers with weights whose outputs all stay."""
+    causes = flow.links.causes()
+    for node in module.graph.nodes:
+        if node.op != "call_function" or not is_layer(node):
+            continue
+        read = [n for n in node.all_input_nodes if n.op == "get_attr" and n.target in parameters]
+        if not read or not (block := parameters[str(read[0].target)].block_at(0)):
+            continue
+        if (classes[block.labels] == classes[FIXED]).all():
+            target = str(read[0].target)
+            cause = next((causes[i] for i in block.labels.tolist() if i in causes), "")
+            yield target.rpartition(".")[0] or target, cause or "something behind it needs it"
 
 
 def _branches(graph: fx.Graph) -> Iterator[Branch]:

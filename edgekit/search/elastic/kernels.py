@@ -224,6 +224,8 @@ class ElasticKernels:
         self._learn(candidate, blocks, [size_of.get(block, 0) for block in self.space.blocks])
 
     def _learn(self, candidate: Candidate, blocks: list[list[Sourced]], sizes: list[int]) -> None:
+        if candidate in self._seen:
+            return
         self._seen[candidate] = (blocks, sizes)
         widths = self.space.decode(candidate).n_channels
         for block, keys, counts in self._described(candidate):

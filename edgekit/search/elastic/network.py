@@ -26,7 +26,6 @@ from edgekit.search.elastic.analysis import (
     Structure,
     analyse,
     attribute,
-    is_relu,
     operation,
     shapes_of,
 )
@@ -216,18 +215,18 @@ class ElasticNetwork(nn.Module):
         alive = self._alive(choice)
         graph = fx.Graph()
         renamed: dict[fx.Node, fx.Node] = {}
-        entries = {
-            branch.exit: branch.entry
-            for branch in self.structure.branches
-            if branch.exit in choice.skipped
-        }
         by_name = {node.name: node for node in self.source.graph.nodes}
+        instead: dict[str, fx.Node | None] = {}
+        for branch in self.structure.branches:
+            if branch.exit in choice.skipped:
+                end = branch.nodes.index(branch.exit)
+                instead |= dict.fromkeys(branch.nodes[:end])
+                instead |= dict.fromkeys(branch.nodes[end:], by_name[branch.entry])
         for node in self.source.graph.nodes:
-            if node.name in entries:
-                renamed[node] = renamed[by_name[entries[node.name]]]
-                continue
-            if _is_again(node, renamed):
-                renamed[node] = renamed[node.all_input_nodes[0]]
+            if node.name in instead:  # left out here: an operation in place is never dead code
+                entry = instead[node.name]
+                if entry is not None and entry in renamed:
+                    renamed[node] = renamed[entry]
                 continue
             new = graph.node_copy(node, lambda old: renamed[old])
             renamed[node] = new
@@ -271,11 +270,6 @@ class _Runner(fx.Interpreter):
                 value = value.index_select(axis, index)
             self._sliced[target] = value
         return self._sliced[target]
-
-
-def _is_again(node: fx.Node, renamed: Mapping[fx.Node, fx.Node]) -> bool:
-    """Whether it is a ReLU of a ReLU: what stands between was left out."""
-    return is_relu(node) and is_relu(renamed[node.all_input_nodes[0]])
 
 
 def _as_modules(block: str, name: str) -> dict[str, tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,13 +27,14 @@ from edgekit.search.elastic.folding import folded
 from edgekit.search.elastic.importance import Orders, by_magnitude, by_taylor
 from edgekit.search.elastic.kernels import ElasticKernels, learn_kernels
 from edgekit.search.elastic.norms import in_training, reestimate
+from edgekit.search.elastic.rounding import Rounded, ranges_of, rounding_of
 from edgekit.search.elastic.sensitivity import measure_harms
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.networks import WEIGHTS
 from edgekit.search.space import int8_blocks
 from edgekit.training.augment import to_tensor
 from edgekit.training.autocast import fast_products
-from edgekit.training.checkpoint import load_weights, save_weights
+from edgekit.training.checkpoint import load_weights, recipe_of, save_weights
 from edgekit.training.loop import Objective, Step, TrainRecipe, train
 from edgekit.training.losses import cross_entropy, distillation
 
@@ -125,8 +127,9 @@ class ElasticNetworks:
         if done.is_file():
             self._restore(load_weights(done))
         else:
-            elastic.sort(self._orders(task))
+            elastic.sort(self.orders(task))
             if recipe is not None:
+                elastic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
                 objective = adapting_objective(space, self.original, recipe.label_smoothing)
                 train(
                     elastic,
@@ -211,6 +214,92 @@ class ElasticNetworks:
             )
         net.eval()
 
+    def rounded_better(
+        self,
+        net: nn.Module,
+        candidate: Candidate,
+        task: Task,
+        recipe: TrainRecipe,
+        *,
+        weight_max: int,
+        tolerance: float,
+        done: Path,
+        progress: Progress,
+    ) -> tuple[fx.GraphModule, str]:
+        """Train on with int8 blocks rounded where rounding alone costs more than a tolerance.
+
+        Args:
+            net: fine-tuned, its statistics final.
+            candidate: says which blocks are int8.
+            task: training, calibration and validation splits are read.
+            recipe: hyper-parameters.
+            weight_max: largest magnitude of an int8 weight, 1..127.
+            tolerance: share of the validation images, 0..1, that int8 may cost.
+            done: where the weights are kept; a checkpoint lies beside it while they train.
+            progress: where the bar is drawn.
+
+        Returns:
+            The network that is better in int8 on the validation split, folded, and a note.
+        """
+        plain = self.folded(net)
+        float_ = self._judged(plain, (), task, weight_max)
+        before = self._judged(plain, int8_blocks(self.space, candidate), task, weight_max)
+        if float_ - before <= tolerance:
+            return plain, f"int8 costs {float_ - before:.2%} on validation"
+        trained = self.folded(net)
+        if done.is_file() and recipe_of(done) == recipe.text:
+            trained.load_state_dict(load_weights(done))
+        else:
+            self._train_rounded(trained, candidate, task, recipe, weight_max, done, progress)
+        after = self._judged(trained, int8_blocks(self.space, candidate), task, weight_max)
+        note = (
+            f"int8 costs {float_ - before:.2%} on validation, {float_ - after:.2%} after "
+            "training with it"
+        )
+        return (trained, note) if after > before else (plain, f"{note}, which was not taken")
+
+    def _train_rounded(
+        self,
+        net: fx.GraphModule,
+        candidate: Candidate,
+        task: Task,
+        recipe: TrainRecipe,
+        weight_max: int,
+        done: Path,
+        progress: Progress,
+    ) -> None:
+        model = self._runtime.export(net, self._side(), self.block_paths(net))
+        rounding = rounding_of(net, model, self._nodes(model, candidate))
+        images = _batches(task.calibration, task.preprocessing, len(task.calibration))
+        ranges = ranges_of(net, rounding, images)
+        rounded = Rounded(net, rounding, ranges, weight_max)
+        checkpoint = done.with_suffix(".part")
+        if checkpoint.is_file() and recipe_of(checkpoint) != recipe.text:
+            checkpoint.unlink()
+        objective = _taught(rounded, self.original, recipe.label_smoothing, is_exact=True)
+        train(
+            rounded,
+            objective,
+            task,
+            recipe,
+            progress=progress,
+            label="fine-tuning in int8",
+            checkpoint=checkpoint,
+        )
+        net.eval()
+        save_weights(done, net.state_dict(), recipe.text)
+        checkpoint.unlink(missing_ok=True)
+
+    def _judged(
+        self, net: fx.GraphModule, int8: Collection[str], task: Task, weight_max: int
+    ) -> float:
+        """Top-1 on the validation split, in the runtime."""
+        model = self._runtime.export(net, self._side(), self.block_paths(net))
+        images = task.preprocessing.apply(task.calibration.images)
+        quantised = self._runtime.quantise(model, int8, images, weight_max)
+        split = task.validation
+        return self._runtime.accuracy(quantised, split, task.preprocessing, "validation").top1
+
     def reestimate(self, net: nn.Module, task: Task, n_images: int) -> None:
         """Statistics of training images; the untouched original keeps its own."""
         assert isinstance(net, fx.GraphModule)
@@ -238,8 +327,8 @@ class ElasticNetworks:
     def block_paths(self, net: nn.Module) -> Mapping[str, str]:
         """Blocks are scopes of the graph, of their own name."""
         assert isinstance(net, fx.GraphModule)
-        scopes = [list(node.meta.get("nn_module_stack") or ()) for node in net.graph.nodes]
-        return {scope[0]: scope[0] for scope in scopes if scope}
+        left = {self.space.elastic.blocks.get(node.name) for node in net.graph.nodes}
+        return {block: block for block in self.space.blocks if block in left}
 
     def _plain_of(self, genes: tuple[int, ...]) -> ModelProto:
         candidate = Candidate((*genes, *(0 for _ in self.space.blocks)))
@@ -254,7 +343,8 @@ class ElasticNetworks:
         int8 = set(int8_blocks(self.space, candidate))
         return [node.name for node in model.graph.node if node.name.split("/")[0] in int8]
 
-    def _orders(self, task: Task) -> Orders:
+    def orders(self, task: Task) -> Orders:
+        """Which channels matter most, by group."""
         elastic = self.space.elastic
         branches = elastic.structure.branches
         by_size = by_magnitude(elastic)
@@ -297,11 +387,15 @@ def _never_negative(model: ModelProto) -> set[str]:
     return found
 
 
-def _taught(net: nn.Module, teacher: nn.Module, smoothing: float) -> Objective:
+def _taught(
+    net: nn.Module, teacher: nn.Module, smoothing: float, *, is_exact: bool = False
+) -> Objective:
+    """The teacher's answers are most of the loss; ``is_exact`` keeps the student in float32."""
+
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
-        with fast_products():
-            with torch.no_grad():
-                target = teacher(x).float()
+        with torch.no_grad(), fast_products():
+            target = teacher(x).float()
+        with nullcontext() if is_exact else fast_products():
             logits = net(x).float()
         loss = (1 - _LABELS_SHARE) * distillation(logits, target)
         loss = loss + _LABELS_SHARE * cross_entropy(logits, y, smoothing)

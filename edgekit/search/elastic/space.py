@@ -151,6 +151,11 @@ class ElasticSpace:
         self.harms = np.zeros((self.n_architecture, max(self.n_choices)))
 
     @property
+    def fixed(self) -> dict[str, str]:
+        """Layers whose outputs stay as they are, and why."""
+        return dict(self.elastic.structure.fixed)
+
+    @property
     def recipe(self) -> ElasticRecipe:
         """What is fixed in it, of a classifier of images.
 

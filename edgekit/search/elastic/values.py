@@ -58,10 +58,13 @@ class Links:
 
     Attributes:
         n_labels: so many were given out, ``FIXED`` among them.
+        cause: why what is linked to ``FIXED`` from now on must stay, for people.
     """
 
     def __init__(self) -> None:
         self.n_labels = 1
+        self.cause = ""
+        self._causes: list[tuple[Labels, str]] = []
         self._pairs: list[tuple[Labels, Labels]] = []
         self._splits: list[Labels] = []
 
@@ -81,7 +84,11 @@ class Links:
     def link(self, first: Labels, second: Labels | int) -> None:
         """Elements at equal places stay or go together; the arrays are broadcast."""
         a, b = np.broadcast_arrays(first, second)
-        self._pairs.append((a.ravel().astype(np.int64), b.ravel().astype(np.int64)))
+        pair = (a.ravel().astype(np.int64), b.ravel().astype(np.int64))
+        self._pairs.append(pair)
+        for mine, other in (pair, pair[::-1]):
+            if (held := mine[other == FIXED]).any():
+                self._causes.append((held, self.cause))
 
     def fix(self, value: Value, dims: Sequence[int] | None = None) -> None:
         """All elements of a tensor, or those along some dimensions, must stay."""
@@ -121,11 +128,27 @@ class Links:
             found = self._components()
         return found
 
-    def _components(self) -> Labels:
+    def causes(self) -> dict[int, str]:
+        """Why labels must stay: by the number of each that something holds, the first cause."""
+        found = self._components(with_fixed=False)
+        first: dict[int, str] = {}
+        for labels, cause in self._causes:
+            for component in np.unique(found[labels]).tolist():
+                first.setdefault(component, cause)
+        return {
+            label: first[component]
+            for label, component in enumerate(found.tolist())
+            if component in first
+        }
+
+    def _components(self, *, with_fixed: bool = True) -> Labels:
         if not self._pairs:
             return np.arange(self.n_labels)
         first = np.concatenate([a for a, _ in self._pairs])
         second = np.concatenate([b for _, b in self._pairs])
+        if not with_fixed:
+            kept = (first != FIXED) & (second != FIXED)
+            first, second = first[kept], second[kept]
         links = coo_array((np.ones(len(first), np.int8), (first, second)), (self.n_labels,) * 2)
         _, found = connected_components(links, directed=False)
         return np.asarray(found, np.int64)

@@ -244,3 +244,13 @@ def test_a_choice_of_another_network_is_refused(pair):
             elastic.extract(choice)
     with pytest.raises(InputError, match="leaves out branches"):
         elastic.extract(Choice(elastic.largest.n_channels, frozenset({"nowhere"})))
+
+
+def test_nothing_of_a_branch_left_out_is_computed() -> None:
+    elastic = ElasticNetwork(made("residual"), EXAMPLE)
+    branches = elastic.structure.branches
+    gone = {name for branch in branches for name in branch.nodes}
+    choice = Choice(elastic.largest.n_channels, frozenset(branch.exit for branch in branches))
+    left = {node.name for node in elastic.extract(choice).graph.nodes}
+    assert branches
+    assert not left & gone

@@ -73,3 +73,24 @@ def test_ratios_and_multiples_out_of_range_are_refused():
     for ratios, multiple in (((1.0, 0.5), 8), ((0.5,), 8), ((0.0, 1.0), 8), ((0.5, 1.0), 0)):
         with pytest.raises(InputError, match="ratios ascend"):
             ElasticSpace(elastic, ratios, multiple)
+
+
+def test_layers_that_stay_are_listed_with_the_reason():
+    class Odd(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(12, 16), torch.nn.Linear(16, 16)
+            self.third = torch.nn.Linear(16, 10)
+
+        def forward(self, x):
+            x = self.first(x.mean(3).flatten(1)[:, :12]).relu()
+            x = torch.linalg.vector_norm(self.second(x)[:, :, None], dim=2)
+            return self.third(torch.cumsum(x, 1))
+
+    space = ElasticSpace(ElasticNetwork(Odd().eval(), EXAMPLE))
+    assert set(space.fixed) == {"second", "third"}
+    assert space.fixed["third"] == "the network answers with it"
+    assert (
+        "edgekit does not follow" in space.fixed["second"] or "needs all" in space.fixed["second"]
+    )
+    assert space.widths

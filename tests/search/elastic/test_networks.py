@@ -1,0 +1,153 @@
+"""The networks of a module: trained, exported, judged in the runtime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgekit.core.candidate import Candidate
+from edgekit.core.precision import Precision
+from edgekit.core.progress import Progress
+from edgekit.core.task import Task
+from edgekit.devices.networks.lowering import lower
+from edgekit.search.elastic.networks import ElasticNetworks
+from edgekit.search.elastic.space import ElasticSpace
+from edgekit.search.networks import WEIGHTS
+from edgekit.search.space import int8_blocks, uniform_precision
+from edgekit.spaces import networks_of, space
+from edgekit.training.loop import TrainRecipe
+from tests.search.elastic.nets import Basic
+
+QUIET = Progress(quiet=True)
+RECIPE = TrainRecipe(
+    n_epochs=2, batch_size=32, learning_rate=0.02, filter_rate=0.003, mirror=False, small_share=0.0
+)
+
+
+def small_net() -> nn.Module:
+    torch.manual_seed(0)
+    blocks = [Basic(16, 16, 1), Basic(16, 32, 2), Basic(32, 32, 1)]
+    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)]
+    return nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(), *blocks, *end)
+
+
+@pytest.fixture(scope="module")
+def networks() -> ElasticNetworks:
+    made = networks_of(space(small_net(), torch.zeros(2, 3, 32, 32)))
+    assert isinstance(made, ElasticNetworks)
+    return made
+
+
+def all_int8(space: ElasticSpace, candidate: Candidate) -> Candidate:
+    genes = uniform_precision(space, np.array([candidate.genes]), Precision.INT8)
+    return Candidate(tuple(genes[0].tolist()))
+
+
+def test_kernels_are_told_as_exporting_and_lowering_gives_them(
+    networks: ElasticNetworks, tmp_path: Path
+) -> None:
+    kernels = networks.lowered(tmp_path, n_threads=1, progress=QUIET)
+    genes = networks.space.sample(12, np.random.default_rng(5))
+    genes[:6, networks.space.n_architecture :] = 1
+    candidates = [Candidate(tuple(row)) for row in networks.space.canonical(genes).tolist()]
+    right = [kernels.are_exact(c, lower(networks.model(c))) for c in candidates]
+    assert all(all(blocks) for blocks in right[:6])
+    assert np.mean([block for blocks in right for block in blocks]) > 0.9
+    again = networks.lowered(tmp_path, n_threads=1, progress=QUIET)
+    assert all(again.of(c) == kernels.of(c) for c in candidates)
+
+
+def test_an_artifact_is_what_the_extracted_network_answers(
+    networks: ElasticNetworks, small_task: Task
+) -> None:
+    space = networks.space
+    candidate = Candidate(tuple(space.sample(1, np.random.default_rng(1))[0].tolist()))
+    candidate = Candidate((*candidate.genes[: space.n_architecture], *(0 for _ in space.blocks)))
+    net = networks.extract(candidate)
+    prepared = networks.prepared(net, candidate, small_task)
+    x = torch.from_numpy(small_task.preprocessing.apply(small_task.validation.images))
+    with torch.no_grad():
+        top1 = float((net(x).argmax(1).numpy() == small_task.validation.labels).mean())
+    found = prepared.accuracy(small_task.validation, small_task.preprocessing, "validation")
+    assert found.top1 == pytest.approx(top1, abs=0.02)
+
+
+def test_the_untouched_original_keeps_its_statistics(
+    networks: ElasticNetworks, small_task: Task
+) -> None:
+    net = networks.extract(networks.space.largest())
+    before = net.get_buffer("1.running_mean").clone()
+    networks.reestimate(net, small_task, 64)
+    assert (net.get_buffer("1.running_mean") == before).all()
+    smaller = networks.extract(networks.space.smallest())
+    inherited = smaller.get_buffer("1.running_mean").clone()
+    networks.reestimate(smaller, small_task, 64)
+    assert (smaller.get_buffer("1.running_mean") != inherited).all()
+
+
+def test_int8_takes_fewer_bytes_than_fp32(networks: ElasticNetworks) -> None:
+    largest = networks.space.largest()
+    int8 = all_int8(networks.space, largest)
+    assert int8_blocks(networks.space, int8) == networks.space.blocks
+    assert networks.model(int8).ByteSize() < 0.5 * networks.model(largest).ByteSize()
+
+
+def test_training_is_kept_and_taken_up_again(small_task: Task, tmp_path: Path) -> None:
+    x = torch.from_numpy(small_task.preprocessing.apply(small_task.validation.images[:8]))
+    answers = []
+    for _ in range(2):
+        networks = networks_of(space(small_net(), torch.zeros(2, 3, 32, 32)))
+        assert isinstance(networks, ElasticNetworks)
+        networks.train(small_task, RECIPE, tmp_path, progress=QUIET)
+        candidate = networks.space.smallest()
+        with torch.no_grad():
+            answers.append(networks.extract(candidate)(x))
+        assert networks.space.harms.max() > 0
+    assert (answers[0] == answers[1]).all()
+    with torch.no_grad():
+        assert (networks.original(x) == small_net().eval()(x)).all()
+
+
+def test_weights_are_taken_as_they_are_without_a_recipe(small_task: Task, tmp_path: Path) -> None:
+    networks = networks_of(space(small_net(), torch.zeros(2, 3, 32, 32)))
+    assert isinstance(networks, ElasticNetworks)
+    networks.train(small_task, None, tmp_path, progress=QUIET)
+    assert (tmp_path / WEIGHTS).is_file()
+    x = torch.from_numpy(small_task.preprocessing.apply(small_task.validation.images[:8]))
+    with torch.no_grad():
+        largest = networks.extract(networks.space.largest())
+        torch.testing.assert_close(largest(x), small_net().eval()(x), rtol=1e-5, atol=1e-5)
+
+
+def test_training_in_int8_is_taken_only_where_it_is_better(
+    networks: ElasticNetworks, small_task: Task, tmp_path: Path
+) -> None:
+    candidate = all_int8(networks.space, networks.space.largest())
+    net = networks.extract(candidate)
+    networks.finetune(net, small_task, RECIPE, progress=QUIET, checkpoint=tmp_path / "a.part")
+    networks.reestimate(net, small_task, 128)
+    given = {
+        "weight_max": 127,
+        "done": tmp_path / "int8.safetensors",
+        "progress": QUIET,
+    }
+    same, note = networks.rounded_better(
+        net, candidate, small_task, RECIPE, tolerance=1.0, **given
+    )
+    assert "after training" not in note
+    assert not (tmp_path / "int8.safetensors").exists()
+    recipe = replace(RECIPE, n_epochs=1)
+    taken, note = networks.rounded_better(
+        net, candidate, small_task, recipe, tolerance=-1.0, **given
+    )
+    assert "after training with it" in note
+    assert (tmp_path / "int8.safetensors").is_file()
+    changed = any(
+        (taken.state_dict()[name] != value).any() for name, value in same.state_dict().items()
+    )
+    assert changed == ("was not taken" not in note)
