@@ -16,11 +16,13 @@ import typer
 
 from edgekit import cli_devices
 from edgekit.cli_options import (
+    INT8_TOLERANCE,
     AsJson,
     DataText,
     Epochs,
     Evaluations,
     FinetuneEpochs,
+    Int8Tolerance,
     MaxLatency,
     MaxSize,
     Mean,
@@ -208,6 +210,7 @@ def export(
     max_size: MaxSize = None,
     quantile: Quantile = "p50",
     finetune_epochs: FinetuneEpochs = None,
+    int8_tolerance: Int8Tolerance = INT8_TOLERANCE,
     quick: Quick = False,
     as_json: AsJson = False,
 ) -> None:
@@ -232,6 +235,7 @@ def export(
         candidate=chosen,
         limits=limits if max_latency or max_size else None,
         effort=_effort(model or "", quick, len(task.train), None, None, finetune_epochs),
+        int8_tolerance=int8_tolerance,
         progress=progress,
     )
     size = bundle.model_path.stat().st_size
@@ -295,6 +299,7 @@ def fit(
     evaluations: Evaluations = None,
     epochs: Epochs = None,
     finetune_epochs: FinetuneEpochs = None,
+    int8_tolerance: Int8Tolerance = INT8_TOLERANCE,
     profile: Annotated[
         Path | None,
         typer.Option("--profile", help="Folder or name; default: make one."),
@@ -324,6 +329,7 @@ def fit(
         strategy=strategy,
         seed=seed,
         effort=_effort(space, quick, len(task.train), evaluations, epochs, finetune_epochs),
+        int8_tolerance=int8_tolerance,
         quick_profile=quick,
         profile=profile,
         supernet=supernet,

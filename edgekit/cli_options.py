@@ -55,6 +55,16 @@ FinetuneEpochs = Annotated[
     int | None,
     typer.Option("--finetune-epochs", min=0, help="Epochs of the chosen network; 0: none."),
 ]
+Int8Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--int8-tolerance",
+        min=0,
+        max=1,
+        help="Share of right answers int8 may cost a module before it is trained in int8.",
+    ),
+]
+INT8_TOLERANCE = 0.003
 Supernet = Annotated[
     Path | None,
     typer.Option("--supernet", help="Run of the same space, data and seed to take it over from."),

@@ -11,7 +11,7 @@ vectors of the processor, because ONNX Runtime keeps such tensors in a layout of
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import fx
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
@@ -28,11 +27,10 @@ from edgekit.core.kernel import Kernel, PlacedKernel
 from edgekit.core.progress import Progress
 from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.predictor import KernelPredictor
-from edgekit.search.costs import CostTable, Floats
-from edgekit.search.elastic.analysis import attribute, operation
+from edgekit.search.elastic.anatomy import Anatomy, Row
 from edgekit.search.elastic.shapes import Form, Formulas, put_together, taken_apart
 from edgekit.search.elastic.space import ElasticSpace
-from edgekit.search.elastic.values import Value
+from edgekit.search.elastic.table import ElasticTable
 from edgekit.search.space import Genes
 
 KERNELS_FILE = "kernels.json"
@@ -42,152 +40,14 @@ _LEAST, _MOST = 10, 20
 _JUDGED = 4
 _ENOUGH = 0.97
 _NONE = -1
-_IMAGE = 4
 _SMALL, _WHOLE, _BROKEN = 0, 1, 2
 Key = tuple[object, ...]
 Counts = tuple[int, ...]
-Axis = tuple[int, dict[int, int]]
-"""A size: what is always there, and elements a channel of each group."""
-
 Sourced = tuple[str, Kernel]
 """A kernel behind the operation of the source it came from."""
 
 Part = tuple[int, Form]
 """A kernel in a block: place of its operation, and its form."""
-
-Row = NDArray[np.int64]
-
-
-class Anatomy:
-    """The blocks of a space: their kinds, channel groups and weights.
-
-    Attributes:
-        kinds: per block the number of its kind.
-        groups: per block the channel groups it works on, in the order they appear.
-        sizes: per block the sizes its tensors have along their axes, as far as they vary, each a
-            pair of what is always there and {group: elements a channel}.
-        images: per block which of ``sizes`` are channels of an image.
-        places: place of an operation in its block, by its name.
-        weights: per block the matrices and filters in it, each a list of axes, an axis being
-            (what is always there, {group: elements a channel}).
-    """
-
-    def __init__(self, space: ElasticSpace) -> None:
-        elastic = space.elastic
-        structure = elastic.structure
-        group_of = {
-            int(label): index
-            for index, group in enumerate(structure.groups)
-            for label in group.classes
-        }
-        nodes: dict[str, list[fx.Node]] = {block: [] for block in space.blocks}
-        for node in elastic.source.graph.nodes:
-            block = elastic.blocks.get(node.name)
-            if block in nodes:
-                nodes[block].append(node)
-        self.kinds: list[int] = []
-        self.groups: list[tuple[int, ...]] = []
-        self.sizes: list[list[Axis]] = []
-        self.images: list[tuple[int, ...]] = []
-        self.places: dict[str, int] = {}
-        self.weights: list[list[list[Axis]]] = []
-        signatures: dict[object, int] = {}
-        for block in space.blocks:
-            self.places |= {node.name: index for index, node in enumerate(nodes[block])}
-            signature, groups = _signature(nodes[block], structure.values, group_of)
-            self.kinds.append(signatures.setdefault(signature, len(signatures)))
-            self.groups.append(groups)
-            sizes, images = _sizes(nodes[block], structure.values, group_of)
-            self.sizes.append(sizes)
-            self.images.append(images)
-            read = {str(n.target): n for node in nodes[block] for n in node.all_input_nodes}
-            self.weights.append(
-                [
-                    _axes(structure.values[n.name][0], group_of)
-                    for target, n in read.items()
-                    if n.op == "get_attr" and attribute(elastic.source, target).dim() > 1
-                ]
-            )
-
-
-def _sizes(
-    nodes: Sequence[fx.Node], values: Mapping[str, tuple[Value, ...]], group_of: dict[int, int]
-) -> tuple[list[Axis], tuple[int, ...]]:
-    """Sizes along axes that vary, in the order they appear, and those along axis 1 of images."""
-    found: list[Axis] = []
-    images: list[int] = []
-    for node in nodes:
-        for name in (*(n.name for n in node.all_input_nodes), node.name):
-            for value in values.get(name, ()):
-                for dim in range(len(value.shape)):
-                    axis = _along(value, dim, group_of)
-                    if not axis[1]:
-                        continue
-                    if axis not in found:
-                        found.append(axis)
-                    index = found.index(axis)
-                    if dim == 1 and len(value.shape) == _IMAGE and index not in images:
-                        images.append(index)
-    return found, tuple(images)
-
-
-def _along(value: Value, dim: int, group_of: dict[int, int]) -> Axis:
-    """The size along one dimension."""
-    block = value.block_at(dim)
-    if block is None:
-        return value.shape[dim], {}
-    axis = block.dims.index(dim)
-    lines = np.moveaxis(block.labels, axis, 0).reshape(block.labels.shape[axis], -1)
-    return _counted(lines[:, 0], group_of)
-
-
-def _signature(
-    nodes: Sequence[fx.Node],
-    values: Mapping[str, tuple[Value, ...]],
-    group_of: dict[int, int],
-) -> tuple[object, tuple[int, ...]]:
-    """What two blocks share if they are alike, and the groups of this one."""
-    roles: dict[int, int] = {}
-    inside = {node: index for index, node in enumerate(nodes)}
-
-    def described(name: str) -> object:
-        found = []
-        for value in values.get(name, ()):
-            axes = [
-                (fixed, tuple((roles.setdefault(g, len(roles)), n) for g, n in of.items()))
-                for fixed, of in _axes(value, group_of)
-            ]
-            found.append((value.shape[1:], tuple(axes)))
-        return tuple(found)
-
-    lines = []
-    for node in nodes:
-        inputs = tuple((inside.get(n, _NONE), described(n.name)) for n in node.all_input_nodes)
-        constants = repr(fx.map_arg((node.args, node.kwargs), lambda n: None))
-        lines.append((operation(node), inputs, described(node.name), constants))
-    return tuple(lines), tuple(roles)
-
-
-def _axes(value: Value, group_of: dict[int, int]) -> list[Axis]:
-    """Per dimension, or block of them: what is always there, and elements a channel of a group."""
-    axes: list[Axis] = []
-    covered: set[int] = set()
-    for block in value.blocks:
-        covered |= set(block.dims)
-        axes.append(_counted(block.labels, group_of))
-    axes += [(size, {}) for dim, size in enumerate(value.shape) if dim not in covered]
-    return axes
-
-
-def _counted(labels: Row, group_of: dict[int, int]) -> Axis:
-    distinct, counts = np.unique(labels, return_counts=True)
-    fixed, of = 0, {}
-    for label, count in zip(distinct.tolist(), counts.tolist(), strict=True):
-        if label in group_of:
-            of[group_of[label]] = count
-        else:
-            fixed += count
-    return fixed, of
 
 
 class ElasticKernels:
@@ -274,7 +134,7 @@ class ElasticKernels:
     def by_block(self, candidate: Candidate) -> dict[str, list[Kernel]]:
         """Kernels of each active block of a canonical candidate, in order."""
         return {
-            self.space.blocks[block]: self._kernels(keys, counts)
+            self.space.blocks[block]: self.kernels_of(keys, counts)
             for block, keys, counts in self._described(candidate)
         }
 
@@ -381,13 +241,20 @@ class ElasticKernels:
         around, active = self.surroundings(genes)
         widths = self.space.decode(candidate).n_channels
         return [
-            (block, *self._keyed(block, around[block, 0].tolist(), widths))
+            (block, *self.keys_of(block, around[block, 0].tolist(), widths))
             for block in np.flatnonzero(active[:, 0]).tolist()
         ]
 
-    def _keyed(
+    def keys_of(
         self, block: int, around: list[int], widths: Sequence[int]
-    ) -> tuple[list[Key], tuple[int, ...]]:
+    ) -> tuple[list[Key], Counts]:
+        """What decides the kernels of a block, from the finest to the coarsest, and its sizes.
+
+        Args:
+            block: its number.
+            around: its row of ``surroundings``.
+            widths: channels of every group.
+        """
         own, before, before2, behind, behind2 = around
         anatomy = self.anatomy
         kind = anatomy.kinds[block]
@@ -413,7 +280,8 @@ class ElasticKernels:
             return _SMALL
         return _BROKEN if count % self.vector else _WHOLE
 
-    def _kernels(self, keys: Sequence[Key], counts: Counts) -> list[Kernel]:
+    def kernels_of(self, keys: Sequence[Key], counts: Counts) -> list[Kernel]:
+        """The kernels of a block, told from the finest of its keys that was seen."""
         key = next((key for key in keys if key in self._forms), None)
         if key is None:
             return []
@@ -436,99 +304,6 @@ class ElasticKernels:
         key = next((key for key in keys if key in self._overheads), None)
         overhead = float(np.mean(self._overheads[key])) if key is not None else 0.0
         return self._bytes(block, widths, keys[0][2] == 1) + overhead
-
-
-class ElasticTable(CostTable):
-    """Costs of an elastic space: a block in its surroundings is priced when it is first asked for.
-
-    Args:
-        kernels: what the runtime runs.
-        predictor: prices kernels.
-        relative_interval: of its predictions.
-    """
-
-    def __init__(
-        self,
-        kernels: ElasticKernels,
-        predictor: KernelPredictor,
-        relative_interval: tuple[float, float],
-    ) -> None:
-        self.relative_interval = relative_interval
-        self._kernels, self._predictor = kernels, predictor
-        self._cost_s: dict[Kernel, float] = {}
-        self._known: dict[int, tuple[float, float]] = {}
-        widest = 8 + max(map(len, kernels.anatomy.groups), default=0)
-        factors = np.random.default_rng(0).integers(1, 2**62, widest, dtype=np.int64)
-        self._factors = factors | 1
-
-    def latencies_s(self, genes: Genes) -> Floats:
-        """See ``CostTable``."""
-        return np.asarray(self._costs(genes)[..., 0].sum(axis=0))
-
-    def sizes_bytes(self, genes: Genes) -> Floats:
-        """See ``CostTable``."""
-        return np.asarray(self._costs(genes)[..., 1].sum(axis=0))
-
-    def block_latencies_s(self, candidate: Candidate) -> dict[str, float]:
-        """See ``CostTable``."""
-        space = self._kernels.space
-        costs = self._costs(np.array([candidate.genes]))[:, 0, 0].tolist()
-        of = dict(zip(space.blocks, costs, strict=True))
-        return {block: of[block] for block in space.active_blocks(candidate)}
-
-    def _costs(self, genes: Genes) -> Floats:
-        """``(blocks, n, 2)``: seconds and bytes of every block, 0 where it is left out."""
-        anatomy = self._kernels.anatomy
-        around, active = self._kernels.surroundings(genes)
-        codes = np.zeros(active.shape, np.int64)
-        for block, groups in enumerate(anatomy.groups):
-            parts = [
-                np.full(len(genes), anatomy.kinds[block]),
-                *around[block].T,
-                *(genes[:, group] for group in groups),
-            ]
-            with np.errstate(over="ignore"):
-                for part, factor in zip(parts, self._factors, strict=False):
-                    codes[block] = (codes[block] + part + 1) * factor ^ (codes[block] >> 29)
-        flat, is_there = codes.ravel(), active.ravel().astype(np.int64)
-        distinct, inverse = np.unique(flat, return_inverse=True)
-        wanted = np.zeros(len(distinct), bool)
-        wanted[inverse[is_there == 1]] = True
-        new = [i for i in np.flatnonzero(wanted).tolist() if int(distinct[i]) not in self._known]
-        places = [
-            divmod(int(first_there), len(genes)) for first_there in _places(inverse, is_there, new)
-        ]
-        self._price([int(distinct[i]) for i in new], places, genes, around)
-        nothing = (0.0, 0.0)
-        table = np.array([self._known.get(int(code), nothing) for code in distinct])
-        found = table[inverse].reshape(*active.shape, 2)
-        found[~active] = 0
-        return found
-
-    def _price(
-        self, codes: list[int], places: list[tuple[int, int]], genes: Genes, around: Row
-    ) -> None:
-        kernels, space = self._kernels, self._kernels.space
-        rows = []
-        for block, row in places:
-            widths = [c[g] for c, g in zip(space.widths, genes[row].tolist(), strict=False)]
-            keys, counts = kernels._keyed(block, around[block, row].tolist(), widths)
-            size = kernels.block_size_bytes(block, keys, widths)
-            rows.append((kernels._kernels(keys, counts), size))
-        new = list(dict.fromkeys(k for found, _ in rows for k in found if k not in self._cost_s))
-        if new:
-            costs = self._predictor.kernel_costs_s(new).tolist()
-            self._cost_s.update(zip(new, costs, strict=True))
-        for code, (found, size) in zip(codes, rows, strict=True):
-            self._known[code] = (sum(self._cost_s[k] for k in found), size)
-
-
-def _places(inverse: Row, is_there: Row, wanted: Sequence[int]) -> list[int]:
-    """A flat place where each wanted code stands in an active block."""
-    places = np.flatnonzero(is_there)[::-1]
-    of = np.full(int(inverse.max(initial=0)) + 1, _NONE, np.int64)
-    of[inverse[places]] = places
-    return [int(of[index]) for index in wanted]
 
 
 def learn_kernels(
