@@ -16,7 +16,6 @@ import typer
 
 from edgekit import cli_devices
 from edgekit.cli_options import (
-    INT8_TOLERANCE,
     AsJson,
     DataText,
     Epochs,
@@ -42,6 +41,7 @@ from edgekit.cli_options import (
 )
 from edgekit.core.errors import EdgekitError, Infeasible, InputError
 from edgekit.core.limits import QUANTILES, Limits
+from edgekit.core.precision import INT8_TOLERANCE
 from edgekit.core.progress import Progress
 from edgekit.core.streams import keep_stdout
 from edgekit.core.target import Target

@@ -64,7 +64,6 @@ Int8Tolerance = Annotated[
         help="Share of right answers int8 may cost a module before it is trained in int8.",
     ),
 ]
-INT8_TOLERANCE = 0.003
 Supernet = Annotated[
     Path | None,
     typer.Option("--supernet", help="Run of the same space, data and seed to take it over from."),

@@ -15,7 +15,7 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.figures import Measured
 from edgekit.core.limits import Limits
-from edgekit.core.precision import Precision
+from edgekit.core.precision import INT8_TOLERANCE, Precision
 from edgekit.core.progress import Progress
 from edgekit.core.provenance import git_revision, utc_now, versions
 from edgekit.core.target import Target
@@ -57,7 +57,6 @@ from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, spac
 from edgekit.training.loop import LEARNING_RATE, TrainRecipe
 
 REPORT = "report.html"
-INT8_TOLERANCE = 0.003
 GENTLE = 0.25
 """Learning rates of pretrained weights, relative to those of new ones."""
 

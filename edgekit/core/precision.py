@@ -22,3 +22,6 @@ FULL_WEIGHT_MAX = 127
 REDUCED_WEIGHT_MAX = 64
 """The same for x86 without VNNI: there two products of a uint8 and a weight are added in a signed
 16-bit number, which saturates above 32767; 2 * 255 * 64 still fits."""
+
+INT8_TOLERANCE = 0.003
+"""Share of right answers that int8 may cost a user's network before it is trained in int8."""
