@@ -56,6 +56,12 @@ class SearchSpace(Protocol):
     def ordered_features(self, genes: Genes) -> NDArray[np.float64]:
         """Sizes ``(n, features)`` of canonical genes as numbers, one by one and summed."""
 
+    def harm(self, genes: Genes) -> NDArray[np.float64] | None:
+        """How much worse ``(n,)`` than the largest, as far as is known before measuring.
+
+        In any unit; None where nothing is known.
+        """
+
     def largest(self) -> Candidate:
         """Nothing left out, in fp32."""
 

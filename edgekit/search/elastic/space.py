@@ -337,10 +337,20 @@ class ElasticSpace:
         gone = skipped.astype(bool) @ self._inside.T
         shares[gone] = 0
         int8 = genes[:, self.n_architecture :].astype(np.float64)
-        harms = self.harms[np.arange(self.n_architecture), genes[:, : self.n_architecture]]
-        harms[:, : self.n_groups][gone] = 0
+        harms = self._harms_of(genes)
         sums = [part.sum(axis=1, keepdims=True) for part in (shares, skipped, int8, harms)]
         return np.concatenate([shares, skipped, int8, *sums], axis=1)
+
+    def harm(self, genes: Genes) -> NDArray[np.float64] | None:
+        """The sum of what each choice alone does; None before that was measured."""
+        return np.asarray(self._harms_of(genes).sum(axis=1)) if self.harms.any() else None
+
+    def _harms_of(self, genes: Genes) -> NDArray[np.float64]:
+        """``(n, architecture genes)``; 0 for the widths of what is left out."""
+        skipped = genes[:, self.n_groups : self.n_architecture].astype(bool)
+        harms = self.harms[np.arange(self.n_architecture), genes[:, : self.n_architecture]]
+        harms[:, : self.n_groups][skipped @ self._inside.T] = 0
+        return np.asarray(harms)
 
     def words(self, candidate: Candidate) -> dict[str, str]:
         """Which widths the layers of each active block have."""

@@ -246,6 +246,9 @@ class MBConvSpace:
         candidates = [self.uniform(op, p) for p in PRECISIONS for op in range(SKIP + 1)]
         return np.unique([candidate.genes for candidate in candidates], axis=0)
 
+    def harm(self, genes: Genes) -> None:
+        """Nothing is known of networks that were not trained yet."""
+
     def active_blocks(self, candidate: Candidate) -> tuple[str, ...]:
         """Stem, the blocks that are not skipped, head."""
         names = [block.position.name for block in self.decode(candidate).active()]

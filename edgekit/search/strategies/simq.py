@@ -12,9 +12,9 @@ cross-validation. Where we differ: the accuracy of few networks is learnt from o
 learnt predictor; limits are constraints of the inner search; half of a population is the most
 accurate predicted inside the limits, half is spread over the latency range; candidates measured
 before make room for the next (the released code measures some twice); the first population is
-drawn inside the limits, and up to half of it are uniform networks (one operation and one precision
-everywhere, so also the largest in int8), which random genes almost never are; each inner search
-has a seed of its own.
+drawn inside the limits, and up to half of it are regular networks (such as the largest in int8),
+which random genes almost never are; where a space knows beforehand what harms its network, the
+rest of it comes from an inner search on that; each inner search has a seed of its own.
 """
 
 from __future__ import annotations
@@ -132,10 +132,26 @@ class SimQStrategy:
             return []
         if len(history) < _N_FOLDS:
             first = _regular_inside_limits(problem)[: problem.population // 2]
-            return fresh(np.concatenate([first, _inside_limits(problem)]), history, n)
-        return fresh(self._evolved(problem, history), history, n)
+            rest = self._of_least_harm(problem)
+            rest = _inside_limits(problem) if rest is None else rest
+            return fresh(np.concatenate([first, rest]), history, n)
+        accuracy = self.fit_accuracy(problem, history)
+        return fresh(self._evolved(problem, accuracy, len(history)), history, n)
 
-    def _evolved(self, problem: SearchProblem, history: Sequence[Evaluated]) -> Genes:
+    def _of_least_harm(self, problem: SearchProblem) -> Genes | None:
+        """What an inner search on the harm that is known beforehand finds; None without any."""
+        space = problem.space
+        if space.harm(np.array([space.largest().genes])) is None:
+            return None
+
+        def accuracy(genes: Genes) -> NDArray[np.float64]:
+            harm = space.harm(genes)
+            assert harm is not None
+            return -harm
+
+        return self._evolved(problem, accuracy, 0)
+
+    def _evolved(self, problem: SearchProblem, accuracy: AccuracyModel, n_done: int) -> Genes:
         """Everything an inner search on predicted error and latency has seen, best first.
 
         Returns:
@@ -143,7 +159,7 @@ class SimQStrategy:
             the smallest error and the next of a spread over their latency range (so each stands
             there twice), then the others, nearest to the limits first.
         """
-        space, accuracy = problem.space, self.fit_accuracy(problem, history)
+        space = problem.space
 
         def score(genes: Genes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             genes = space.canonical(genes)
@@ -158,7 +174,7 @@ class SimQStrategy:
             ],
             space.n_choices,
             n_generations=self.n_generations,
-            rng=problem.rng(len(history)),
+            rng=problem.rng(n_done),
         )
         genes, first = np.unique(space.canonical(genes), axis=0, return_index=True)
         objectives, violation = objectives[first], violation[first]

@@ -12,7 +12,7 @@ from scipy.stats import kendalltau
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
-from edgekit.search.mbconv.space import MBConvRecipe
+from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
 from edgekit.search.problem import Evaluated, SearchProblem, front
 from edgekit.search.strategies.random import RandomStrategy
 from edgekit.search.strategies.simq import (
@@ -167,3 +167,25 @@ def test_a_population_of_one_works() -> None:
     problem = formula_problem(0, LIMITS, 8, 1, MBConvRecipe.quick(32, 10))
     history = searched(SimQStrategy(5, 20), problem)
     assert len({entry.candidate for entry in history}) == 8
+
+
+class _Foreknowing(MBConvSpace):
+    """Its harm is what the accuracy will lack."""
+
+    def harm(self, genes: NDArray[np.int64]) -> NDArray[np.float64]:  # type: ignore[override]
+        top1 = [formula_top1(self, Candidate(tuple(row))) for row in genes.tolist()]
+        return 1 - np.array(top1)
+
+
+def test_what_is_known_beforehand_leads_the_first_population() -> None:
+    problem = _problem(3)
+    space = _Foreknowing(MBConvRecipe.quick(32, 10))
+    blind = QUICK.ask(problem, [])
+    knowing = QUICK.ask(replace(problem, space=space), [])
+
+    def top1(candidates: Sequence[Candidate]) -> list[float]:
+        return [formula_top1(space, candidate) for candidate in candidates]
+
+    assert max(top1(knowing)) > max(top1(blind))
+    genes = np.array([candidate.genes for candidate in knowing])
+    assert (problem.margins(genes) <= 0).all()
