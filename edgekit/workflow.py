@@ -113,8 +113,8 @@ class Effort:
 
 FULL = Effort(405_000, 450_000, 64, 32, 8, 48, narrow=False)
 QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
-FULL_MODULE = Effort(90_000, 270_000, 128, 64, 16, 48, narrow=False)
-QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 18, narrow=False)
+FULL_MODULE = Effort(90_000, 270_000, 128, 64, 16, 36, narrow=False)
+QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 16, narrow=False)
 
 
 def profile_target(

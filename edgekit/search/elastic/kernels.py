@@ -36,7 +36,7 @@ from edgekit.search.space import Genes
 KERNELS_FILE = "kernels.json"
 _KIND, _SCHEMA = "edgekit-elastic-kernels", 1
 _INT8_SHARES = (0.0, 1.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.6, 0.7, 0.8, 0.9)
-_LEAST, _MOST = 10, 20
+_LEAST, _MOST = 8, 16
 _JUDGED = 4
 _ENOUGH = 0.97
 _NONE = -1
@@ -130,6 +130,11 @@ class ElasticKernels:
         while name and name not in self.anatomy.places and "_" in name:
             name = name.rpartition("_")[0]
         return name
+
+    @property
+    def seen(self) -> list[Candidate]:
+        """The candidates it has learnt from, in order."""
+        return list(self._seen)
 
     def by_block(self, candidate: Candidate) -> dict[str, list[Kernel]]:
         """Kernels of each active block of a canonical candidate, in order."""

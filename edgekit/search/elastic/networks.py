@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ class ElasticNetworks:
         elastic = space.elastic
         self.original = elastic.extract(elastic.largest)
         self._is_adapted = False
+        self._kernels: ElasticKernels | None = None
         self._plain = lru_cache(_N_MODELS)(self._plain_of)
 
     def train(
@@ -150,7 +152,7 @@ class ElasticNetworks:
 
     def lowered(self, folder: Path, *, n_threads: int, progress: Progress) -> ElasticKernels:
         """Kernels of every candidate, learnt from some that were lowered."""
-        return learn_kernels(
+        self._kernels = learn_kernels(
             self.space,
             self.model,
             folder,
@@ -158,17 +160,20 @@ class ElasticNetworks:
             n_threads=n_threads,
             progress=progress,
         )
+        return self._kernels
 
     def table_candidates(self, n: int, seed: int) -> list[Candidate]:
-        """Random candidates, three precisions to an architecture: all fp32, all int8, mixed."""
-        space, rng = self.space, np.random.default_rng((seed, 77))
-        n_arch = space.n_architecture
-        genes = np.repeat(space.sample(-(-n // 3), rng), 3, axis=0)[:n]
-        genes[:, n_arch:] = rng.random((len(genes), len(space.blocks))) < 0.5
-        for index, precision in enumerate((0, 1)):
-            genes[index::3, n_arch:] = precision
-        rows = space.canonical(genes).tolist()
-        return list(dict.fromkeys(Candidate(tuple(row)) for row in rows))
+        """Candidates that were lowered, of the last architectures: those are exported already."""
+        seen = self._kernels.seen if self._kernels else []
+        by_architecture: dict[tuple[int, ...], list[Candidate]] = {}
+        for candidate in reversed(seen):
+            genes = candidate.genes[: self.space.n_architecture]
+            by_architecture.setdefault(genes, []).append(candidate)
+        last = list(by_architecture.values())[:_N_MODELS]
+        rng = np.random.default_rng((seed, 77))
+        shuffled = [[row[i] for i in rng.permutation(len(row))] for row in last]
+        turns = itertools.zip_longest(*shuffled)
+        return [c for turn in turns for c in turn if c is not None][:n]
 
     def model(self, candidate: Candidate) -> ModelProto:
         """The network with ranges of no meaning."""
