@@ -90,7 +90,7 @@ WRONG = {
     "profile: another file": (("profile", "local", "--out", "{foreign}"), "of another kind"),
     "search: unknown space": (
         ("search", "cells", "--data", "digits", "--profile", "{profile}", "--out", "{out}"),
-        "a search space is one of mbconv, got 'cells'",
+        "a search space is mbconv, or a module of yours as FILE.py:NAME, got 'cells'",
     ),
     "search: missing data": (
         ("search", "mbconv", "--data", "{out}", "--profile", "{profile}", "--out", "{out}"),
@@ -190,7 +190,7 @@ WRONG = {
     ),
     "fit: unknown space": (
         ("fit", "cells", "--data", "digits", "--out", "{out}"),
-        "a search space is one of mbconv",
+        "a search space is mbconv, or a module of yours",
     ),
     "fit: unknown strategy": (
         (*FIT, "--out", "{out}", "--strategy", "luck"),

@@ -33,6 +33,8 @@ _COMPUTED = (
     "Clip",
 )
 QUANTISABLE = (*_WEIGHTED, *_COMPUTED, *_SAME_SCALE)
+_GIVES_INTEGERS = ("Shape", "Size", "ArgMax", "ArgMin", "NonZero")
+_MAKES_FLOATS = ("Cast", "ConstantOfShape", "DequantizeLinear")
 _BIAS_LIMIT = 2.0**30
 Array = NDArray[np.float32]
 
@@ -161,8 +163,11 @@ class _Plan:
         for node in self.nodes:
             for name in node.input:
                 self._consumers.setdefault(name, []).append(node)
+        integers = self._integers()
         self.quantised = {
-            node.name for node in self.nodes if node.name in wanted and self._fits(node)
+            node.name
+            for node in self.nodes
+            if node.name in wanted and self._fits(node) and node.input[0] not in integers
         }
         self.absorbed = {
             tail.name for node in self._chosen() if (tail := self._activation(node)) is not None
@@ -197,6 +202,17 @@ class _Plan:
         if node.op_type in ("Add", "Mul"):
             return not all(name in self.constants for name in node.input)
         return node.op_type in QUANTISABLE
+
+    def _integers(self) -> set[str]:
+        """Tensors of whole numbers, such as shapes: they are computed with, but not quantised."""
+        found = {name for name, value in self.constants.items() if value.dtype.kind != "f"}
+        for node in self.nodes:
+            decides = node.input[1:2] if node.op_type == "Where" else node.input[:1]
+            is_cast = node.op_type == "Cast" and _attribute(node, "to") != TensorProto.FLOAT
+            gives = node.op_type in _GIVES_INTEGERS or is_cast
+            if gives or (found.intersection(decides) and node.op_type not in _MAKES_FLOATS):
+                found.update(node.output)
+        return found
 
     def _chosen(self) -> Iterator[NodeProto]:
         return (node for node in self.nodes if node.name in self.quantised)

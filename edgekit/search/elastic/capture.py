@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ import torch
 from torch import fx, nn
 
 from edgekit.core.errors import InputError
+
+# torch copies its own old classes wherever a captured graph is copied
+warnings.filterwarnings("ignore", message=".*treespec, LeafSpec", category=FutureWarning)
 
 Example = torch.Tensor | tuple[Any, ...] | Mapping[str, Any]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 
 import torch
 from torch import fx, nn
@@ -21,9 +20,7 @@ def folded(net: fx.GraphModule) -> fx.GraphModule:
     Args:
         net: from ``ElasticNetwork.extract``; its running statistics must be final.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch copies its own old classes
-        result = copy.deepcopy(net)
+    result = copy.deepcopy(net)
     for norm in list(result.graph.nodes):
         if norm.target is not torch.ops.aten.batch_norm.default:
             continue

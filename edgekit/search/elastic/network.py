@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -170,10 +169,7 @@ class ElasticNetwork(nn.Module):
         root = nn.Module()
         for target in sorted(used):
             _place(root, target, _own(attribute(self.source, target), indices.get(target, {})))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch copies its own old classes
-            copied = copy.deepcopy(graph)
-        plain = fx.GraphModule(root, copied, type(self.source).__name__)
+        plain = fx.GraphModule(root, copy.deepcopy(graph), type(self.source).__name__)
         plain.graph._codegen = self.source.graph._codegen
         plain.recompile()
         return plain.eval()

@@ -296,3 +296,28 @@ def test_an_unknown_node_is_named():
 def test_nothing_to_quantise_leaves_the_network_as_it_is():
     model = mobile_net()
     assert insert_qdq(model, [], {}).SerializeToString() == model.SerializeToString()
+
+
+def test_shapes_that_are_computed_are_not_quantised() -> None:
+    """As torch writes a view of an open batch: Shape, Gather, Concat, Reshape."""
+    helper = onnx.helper
+    four = onnx.numpy_helper.from_array(np.array([4], np.int64), "four")
+    zero = onnx.numpy_helper.from_array(np.array([0], np.int64), "zero")
+    nodes = [
+        helper.make_node("Relu", ["input"], ["relu"], "b/relu"),
+        helper.make_node("Shape", ["relu"], ["shape"], "b/shape"),
+        helper.make_node("Gather", ["shape", "zero"], ["batch"], "b/gather"),
+        helper.make_node("Concat", ["batch", "four"], ["sizes"], "b/concat", axis=0),
+        helper.make_node("Reshape", ["relu", "sizes"], ["output"], "b/reshape"),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("input", [2, 2, 2]), ("output", [2, 4]))
+    ]
+    graph = helper.make_graph(nodes, "view", ends[:1], ends[1:], [four, zero])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    names = [node.name for node in nodes]
+    assert not {"sizes", "shape", "batch"} & set(tensors_to_calibrate(model, names))
+    result = quantised(model, names)
+    x = image(model, 0)
+    np.testing.assert_allclose(run(result, x)[0], run(model, x)[0], atol=0.05)
