@@ -68,6 +68,7 @@ def main() -> None:
 
     task = ek.Task.from_folder(given.data, resolution=given.resolution).normalised(MEAN, STD)
     side = task.preprocessing.resolution
+    torch.manual_seed(0)  # the same command again goes on with the same network
     net = network(given.checkpoint, len(task.labels))
     space = ek.space(net, torch.zeros(2, 3, side, side))
     print(f"{len(space.widths)} widths, {space.n_branches} branches, {len(space.blocks)} blocks")
