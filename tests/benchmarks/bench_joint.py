@@ -111,8 +111,9 @@ def _prepared(given: argparse.Namespace) -> tuple[ElasticSpace, CostTable, Evalu
         given.data / "weights" / "cifar10_resnet20.safetensors",
     )
     task = Task.from_parquet(cifar, resolution=32).normalised(example.MEAN, example.STD)
-    whole = space(example.pretrained(weights), torch.zeros(2, 3, 32, 32))
-    networks = networks_of(whole)
+    networks = networks_of(space(example.pretrained(weights), torch.zeros(2, 3, 32, 32)))
+    whole = networks.space
+    assert isinstance(whole, ElasticSpace)
     recipe = FULL_MODULE.gentle_recipe(task, round(given.adapt_epochs * len(task.train)), 0)
     networks.train(task, recipe, given.work, progress=Progress())
     lowered = networks.lowered(given.work, n_threads=1, progress=Progress())

@@ -176,7 +176,7 @@ class Bench:
         """One width everywhere, as wide as the limit lets it be in int8."""
         made = self.space()
         networks = _networks(made)
-        made.elastic.sort(networks.orders(self.task))
+        networks.space.elastic.sort(networks.orders(self.task))
         candidates = [made.uniform(r, 1.0, Precision.INT8) for r in range(len(made.ratios))]
         models = {c.text: networks.model(c) for c in dict.fromkeys(candidates)}
         figures = measure_models(models, TARGET)

@@ -79,12 +79,23 @@ class ElasticNetwork(nn.Module):
 
     def __init__(self, net: nn.Module, example: Example) -> None:
         super().__init__()
-        self.source = captured(net, example)
-        self.structure: Structure = analyse(self.source)
-        self.blocks = blocks_of(self.source.graph, self.structure.branches)
-        if not self.structure.groups and not self.structure.branches:
-            raise InputError(_nothing_varies(net, self.structure))
-        self.orders = [np.arange(group.n_channels) for group in self.structure.groups]
+        source = captured(net, example)
+        structure = analyse(source)
+        if not structure.groups and not structure.branches:
+            raise InputError(_nothing_varies(net, structure))
+        self._begin(source, structure)
+
+    def copied(self) -> ElasticNetwork:
+        """Another one with weights of its own, as they are now, its channels not sorted."""
+        other = ElasticNetwork.__new__(ElasticNetwork)
+        nn.Module.__init__(other)
+        other._begin(copy.deepcopy(self.source), self.structure)
+        return other
+
+    def _begin(self, source: fx.GraphModule, structure: Structure) -> None:
+        self.source, self.structure = source, structure
+        self.blocks = blocks_of(source.graph, structure.branches)
+        self.orders = [np.arange(group.n_channels) for group in structure.groups]
         self._graph = lru_cache(_N_REMEMBERED)(self._graph_of)
         self._indices = lru_cache(_N_REMEMBERED)(self._indices_of)
         self.choice = self.largest

@@ -98,19 +98,18 @@ class ElasticNetworks:
     """See ``edgekit.search.networks.Networks``.
 
     Args:
-        space: the space.
+        space: the space; it is left as it is, so that several runs may begin with it.
         runtime: exports, quantises and runs.
 
     Attributes:
-        space: the space; ``train`` sorts its network's channels, adapts its weights and measures
-            its harms.
+        space: a copy; ``train`` sorts its network's channels, adapts its weights and measures its
+            harms.
         original: the source, untouched.
     """
 
     def __init__(self, space: ElasticSpace, runtime: Runtime) -> None:
-        self.space, self._runtime = space, runtime
-        elastic = space.elastic
-        self.original = elastic.extract(elastic.largest)
+        self.space, self._runtime = space.copied(), runtime
+        self.original = space.elastic.extract(space.elastic.largest)
         self._is_adapted = False
         self._kernels: ElasticKernels | None = None
         self._plain = lru_cache(_N_MODELS)(self._plain_of)

@@ -150,6 +150,10 @@ class ElasticSpace:
         self._nodes = [self._covered(names) for names in nodes.values()]
         self.harms = np.zeros((self.n_architecture, max(self.n_choices)))
 
+    def copied(self) -> ElasticSpace:
+        """The same genes over a network with weights of its own; no harms are known."""
+        return ElasticSpace(self.elastic.copied(), self.ratios, self.multiple, model=self.model)
+
     @property
     def fixed(self) -> dict[str, str]:
         """Layers whose outputs stay as they are, and why."""

@@ -113,6 +113,22 @@ def test_training_is_kept_and_taken_up_again(small_task: Task, tmp_path: Path) -
         assert (networks.original(x) == small_net().eval()(x)).all()
 
 
+def test_a_space_serves_several_runs(small_task: Task, tmp_path: Path) -> None:
+    made = space(small_net(), torch.zeros(2, 3, 32, 32))
+    x = torch.from_numpy(small_task.preprocessing.apply(small_task.validation.images[:8]))
+    answers = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        networks = networks_of(made)
+        assert isinstance(networks, ElasticNetworks)
+        networks.train(small_task, RECIPE, tmp_path / name, progress=QUIET)
+        with torch.no_grad():
+            assert (networks.original(x) == small_net().eval()(x)).all()
+            answers.append(networks.extract(networks.space.smallest())(x))
+    assert (answers[0] == answers[1]).all()
+    assert not made.harms.any()
+
+
 def test_weights_are_taken_as_they_are_without_a_recipe(small_task: Task, tmp_path: Path) -> None:
     networks = networks_of(space(small_net(), torch.zeros(2, 3, 32, 32)))
     assert isinstance(networks, ElasticNetworks)
