@@ -41,6 +41,7 @@ from edgekit.cli_options import (
 )
 from edgekit.core.errors import EdgekitError, Infeasible, InputError
 from edgekit.core.limits import QUANTILES, Limits
+from edgekit.core.module_text import ModuleText
 from edgekit.core.precision import INT8_TOLERANCE
 from edgekit.core.progress import Progress
 from edgekit.core.streams import keep_stdout
@@ -49,9 +50,9 @@ from edgekit.core.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from edgekit.core.task import Task
+    from edgekit.effort import Effort
     from edgekit.export.verify import Proof
     from edgekit.search.run import Run
-    from edgekit.workflow import Effort
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_devices.app)
@@ -188,6 +189,7 @@ def resume(
 ) -> None:
     """Go on with a search that was interrupted."""
     _need(run / "run.json", "a run folder")
+    _check_model(model)
     from edgekit.search.run import read_settings
     from edgekit.spaces import module_space
     from edgekit.workflow import resume_search, task_of
@@ -217,6 +219,7 @@ def export(
     """Fine-tune a candidate and write a bundle."""
     limits = _limits(max_latency, max_size, quantile)
     _need(run / "run.json", "a run folder")
+    _check_model(model)
     _check_out(out)
     from edgekit.core.candidate import Candidate
     from edgekit.search.run import read_settings
@@ -399,7 +402,9 @@ def _check_out(path: Path) -> None:
 
 
 def _check_inputs(space: str, data: str, out: Path, supernet: Path | None) -> None:
-    if space != "mbconv" and ":" not in space:
+    if ":" in space:
+        ModuleText.parse(space)
+    elif space != "mbconv":
         raise InputError(
             f"a search space is mbconv, or a module of yours as FILE.py:NAME, got {space!r}"
         )
@@ -407,6 +412,11 @@ def _check_inputs(space: str, data: str, out: Path, supernet: Path | None) -> No
     _check_out(out)
     if supernet is not None:
         _need(supernet / "run.json", "a run folder")
+
+
+def _check_model(model: str | None) -> None:
+    if model is not None:
+        ModuleText.parse(model)
 
 
 def _check_data(data: str) -> None:
@@ -459,8 +469,12 @@ def _effort(
 ) -> Effort:
     from dataclasses import replace
 
-    from edgekit.workflow import FULL, FULL_MODULE, QUICK, QUICK_MODULE
+    from edgekit.effort import FULL, FULL_MODULE, QUICK, QUICK_MODULE
 
+    if epochs == 0 and ":" not in space:
+        raise InputError(
+            f"{space} has no weights before it is trained, got --epochs 0; give 1 or more"
+        )
     if ":" in space:
         effort = QUICK_MODULE if quick else FULL_MODULE
     else:

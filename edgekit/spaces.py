@@ -6,7 +6,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import overload
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import nn
 
 from edgekit.core.errors import InputError
 from edgekit.core.figures import MeasuredAccuracy
+from edgekit.core.module_text import ModuleText
 from edgekit.core.task import Preprocessing, Split, Task
 from edgekit.export.onnx_model import export_onnx
 from edgekit.export.quantise import quantise_blocks
@@ -124,23 +124,23 @@ def load_module(text: str) -> nn.Module:
     Raises:
         InputError: no such file or name, the file fails, or it is no module.
     """
-    file, _, name = text.rpartition(":")
-    path = Path(file)
-    if path.suffix != ".py" or not path.is_file() or not name.isidentifier():
-        raise InputError(f"a module is given as FILE.py:NAME, {text!r} names no Python file")
+    given = ModuleText.parse(text)
+    path, name = given.path, given.name
     spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     code = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = code  # where its dataclasses look themselves up
     sys.path.insert(0, str(path.parent.absolute()))
     try:
         spec.loader.exec_module(code)
         found = getattr(code, name, None)
         if callable(found) and not isinstance(found, nn.Module):
             found = found()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"the file of a module must run, {path} fails: {type(error).__name__}: {error}"
+            f"the file of a module must run, {path} fails: {type(error).__name__}: {error}; "
+            "run it alone"
         ) from error
     finally:
         sys.path.pop(0)
@@ -192,6 +192,11 @@ def space_of_run(settings: RunSettings, given: ElasticSpace | None) -> AnySpace:
     """The space of a run; that of a module has to be given again."""
     recipe = settings.space
     if isinstance(recipe, MBConvRecipe):
+        if given is not None:
+            raise InputError(
+                f"this run searches {MBConvSpace.name}, it was given the module {given.model}; "
+                "leave that out (--model, or space=)"
+            )
         return MBConvSpace(recipe)
     if given is None:
         raise InputError(
@@ -201,6 +206,6 @@ def space_of_run(settings: RunSettings, given: ElasticSpace | None) -> AnySpace:
     if given.recipe.sha256 != recipe.sha256:
         raise InputError(
             f"a run goes on with the module it began with, {given.model or 'this one'} has "
-            "another graph or other weights"
+            "another graph or other weights; give that one, or begin a new run"
         )
     return ElasticSpace(given.elastic, recipe.ratios, recipe.multiple, model=recipe.model)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
@@ -26,6 +28,7 @@ from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
 from edgekit.devices.shipped import profile_folder
 from edgekit.devices.transferring import N_NETWORKS, profile_by_transfer
 from edgekit.devices.transferring import PLAN as TRANSFER
+from edgekit.effort import Effort, full_effort
 from edgekit.export.bundle import Bundle, check_place, write_bundle
 from edgekit.export.manifest import Provenance, TaskRecord
 from edgekit.export.onnx_model import export_onnx
@@ -39,7 +42,6 @@ from edgekit.search.elastic.kernels import KERNELS_FILE
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.finetuning import finetuned, fit_for_int8
 from edgekit.search.mbconv.costs import BLOCKS_FILE
-from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.networks import WEIGHTS
 from edgekit.search.precision import settle_precision
 from edgekit.search.problem import Evaluated
@@ -54,67 +56,8 @@ from edgekit.search.space import precisions_of
 from edgekit.search.store import TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named
 from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
-from edgekit.training.loop import LEARNING_RATE, TrainRecipe
 
 REPORT = "report.html"
-GENTLE = 0.25
-"""Learning rates of pretrained weights, relative to those of new ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much work a search and an export may do.
-
-    Attributes:
-        supernet_images: images the supernet is trained on, counting repeats, above 0.
-        finetune_images: the same for the chosen network; 0 keeps the supernet's weights.
-        batch_size: images a training step.
-        n_evaluations: candidates that are measured.
-        population: candidates a strategy asks for at once.
-        n_table_networks: random networks measured to correct the cost table.
-        narrow: use the narrow space that trains in a minute.
-    """
-
-    supernet_images: int
-    finetune_images: int
-    batch_size: int
-    n_evaluations: int
-    population: int
-    n_table_networks: int
-    narrow: bool
-
-    def recipe(self, task: Task, n_images: int, seed: int) -> TrainRecipe:
-        """A training of ``n_images`` images of a task, in whole epochs.
-
-        Args:
-            task: the data.
-            n_images: counting repeats, above 0.
-            seed: of order, augmentation and sampled sub-networks.
-        """
-        return TrainRecipe(
-            n_epochs=max(1, round(n_images / len(task.train))),
-            batch_size=self.batch_size,
-            learning_rate=LEARNING_RATE * self.batch_size / 128,
-            mirror=task.source["kind"] != "embedded",
-            seed=seed,
-        )
-
-    def gentle_recipe(self, task: Task, n_images: int, seed: int) -> TrainRecipe:
-        """The same, in parts of epochs, for weights that were trained before: at lower rates."""
-        recipe = self.recipe(task, n_images, seed)
-        return replace(
-            recipe,
-            n_epochs=n_images / len(task.train),
-            learning_rate=recipe.learning_rate * GENTLE,
-            filter_rate=recipe.filter_rate * GENTLE,
-            small_share=0.0,
-        )
-
-
-FULL = Effort(405_000, 450_000, 64, 32, 8, 48, narrow=False)
-QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
-FULL_MODULE = Effort(90_000, 270_000, 128, 64, 16, 36, narrow=False)
-QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 16, narrow=False)
 
 
 def profile_target(
@@ -180,7 +123,7 @@ def run_search(
     limits: Limits | None = None,
     strategy: str = "simq",
     seed: int = 0,
-    effort: Effort = FULL,
+    effort: Effort | None = None,
     data: str = "",
     profile_folder: str = "",
     supernet: Path | None = None,
@@ -196,7 +139,7 @@ def run_search(
         limits: walls on measured latency and size; None for none.
         strategy: ``"simq"``, ``"simq-published"`` or ``"random"``.
         seed: of every random choice.
-        effort: how much to train and to measure.
+        effort: how much to train and to measure; None for what its kind of space is given.
         data: what ``load_task`` needs to load the task again, for ``resume_search``.
         profile_folder: where the profile lies, for ``resume_search``.
         supernet: run folder whose trained supernet is taken over; of the same space, data and
@@ -209,6 +152,15 @@ def run_search(
     """
     folder, target = Path(out), Target(profile.target_text)
     profile.check_current(target)
+    networks = networks_of(space)
+    pretrained = networks.is_pretrained
+    effort = effort or full_effort(is_pretrained=pretrained)
+    n_images = effort.supernet_images
+    if not (n_images or pretrained):
+        raise InputError(
+            f"{space.name} has no weights before it is trained, got 0 images to train on; give "
+            "more (--epochs), or search a module of yours"
+        )
     settings = RunSettings(
         data=_from_anywhere(data),
         data_sha256=str(task.source["sha256"]),
@@ -219,7 +171,7 @@ def run_search(
         reference_fast_s=profile.reference_fast_s,
         target=target.text,
         space=fitting_recipe(space, task),
-        training=_training(space, task, effort, effort.supernet_images, seed),
+        training=effort.recipe(task, n_images, seed, is_pretrained=pretrained),
         strategy=strategy,
         limits=limits or Limits(),
         n_evaluations=effort.n_evaluations,
@@ -237,7 +189,6 @@ def run_search(
     write_settings(folder, settings, provenance)
     if supernet is not None:
         _take_over(supernet, folder, settings)
-    networks = networks_of(space)
     return execute(
         folder, networks, settings, task, profile.predictor, progress=progress or Progress()
     )
@@ -269,19 +220,11 @@ def resume_search(
         raise InputError(
             f"a run goes on with the data it began with, {settings.data or 'the task'} is not that"
         )
+    task = task.normalised(settings.mean, settings.std)
     profile = DeviceProfile.load(Path(settings.profile))
     profile.check_current(Target(settings.target))
     networks = networks_of(space_of_run(settings, space))
     return execute(folder, networks, settings, task, profile.predictor, progress=progress)
-
-
-def _training(
-    space: AnySpace, task: Task, effort: Effort, n_images: int, seed: int
-) -> TrainRecipe | None:
-    """The training of the space's weights; None where pretrained ones are taken as they are."""
-    if isinstance(space, MBConvSpace):
-        return effort.recipe(task, n_images, seed)
-    return effort.gentle_recipe(task, n_images, seed) if n_images else None
 
 
 def task_of(settings: RunSettings, progress: Progress) -> Task:
@@ -308,7 +251,7 @@ def export_bundle(
     *,
     candidate: Candidate | None = None,
     limits: Limits | None = None,
-    effort: Effort = FULL,
+    effort: Effort | None = None,
     int8_tolerance: float = INT8_TOLERANCE,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -320,7 +263,7 @@ def export_bundle(
         out: folder of the bundle.
         candidate: which one; None for the best measured one inside the limits.
         limits: recorded in the manifest; None for those of the run.
-        effort: how long to fine-tune.
+        effort: how long to fine-tune; None for what its kind of space is given.
         int8_tolerance: share of the validation images, 0..1, that int8 may cost a module's network
             before it is trained on with int8 rounded.
         progress: how to show it; None for stderr.
@@ -333,24 +276,10 @@ def export_bundle(
     candidate = candidate or run.best(limits).candidate
     run.space.check(candidate)
     check_place(Path(out).absolute())
+    task = task.normalised(run.settings.mean, run.settings.std)
     seed = run.settings.seed
-    n_images = effort.finetune_images
-    recipe = _finetuning(run, task, effort, n_images, seed + 2) if n_images else None
-    net = finetuned(run, candidate, task, recipe, progress=progress)
     weight_max = probe(Target(run.settings.target)).int8_weight_max
-    if recipe is not None:
-        net, note = fit_for_int8(
-            run,
-            candidate,
-            net,
-            task,
-            recipe,
-            weight_max=weight_max,
-            tolerance=int8_tolerance,
-            progress=progress,
-        )
-        if note:
-            progress.say(note)
+    net = _finally_trained(run, candidate, task, effort, weight_max, int8_tolerance, progress)
     precisions = precisions_of(run.space, candidate)
     int8 = [block for block, precision in precisions.items() if precision is Precision.INT8]
     folded = run.networks.folded(net)
@@ -369,7 +298,7 @@ def export_bundle(
             int8,
             task,
             weight_max=weight_max,
-            simulates=isinstance(run.space, MBConvSpace),
+            simulates=run.networks.simulates_int8,
         ),
         provenance=Provenance(
             space=run.space.name,
@@ -385,9 +314,36 @@ def export_bundle(
     )
 
 
-def _finetuning(run: Run, task: Task, effort: Effort, n_images: int, seed: int) -> TrainRecipe:
-    make = effort.recipe if isinstance(run.space, MBConvSpace) else effort.gentle_recipe
-    return make(task, n_images, seed)
+def _finally_trained(
+    run: Run,
+    candidate: Candidate,
+    task: Task,
+    effort: Effort | None,
+    weight_max: int,
+    int8_tolerance: float,
+    progress: Progress,
+) -> nn.Module:
+    """The network of a candidate as it is exported."""
+    pretrained = run.networks.is_pretrained
+    effort = effort or full_effort(is_pretrained=pretrained)
+    seed = run.settings.seed + 2
+    recipe = effort.recipe(task, effort.finetune_images, seed, is_pretrained=pretrained)
+    net = finetuned(run, candidate, task, recipe, progress=progress)
+    if recipe is None:
+        return net
+    net, note = fit_for_int8(
+        run,
+        candidate,
+        net,
+        task,
+        recipe,
+        weight_max=weight_max,
+        tolerance=int8_tolerance,
+        progress=progress,
+    )
+    if note:
+        progress.say(note)
+    return net
 
 
 def verify_bundle(
@@ -433,7 +389,7 @@ def fit(
     space: str | ElasticSpace = "mbconv",
     strategy: str = "simq",
     seed: int = 0,
-    effort: Effort = FULL,
+    effort: Effort | None = None,
     int8_tolerance: float = INT8_TOLERANCE,
     quick_profile: bool = False,
     profile: Path | None = None,
@@ -455,7 +411,7 @@ def fit(
         space: ``"mbconv"``, ``"FILE.py:NAME"``, or the space of a module.
         strategy: ``"simq"``, ``"simq-published"`` or ``"random"``.
         seed: of every random choice.
-        effort: how much to train and to measure.
+        effort: how much to train and to measure; None for what its kind of space is given.
         int8_tolerance: as ``export_bundle`` takes it.
         quick_profile: make a quick profile where none is given.
         profile: folder of a profile, or the name of a shipped one; None to make one in
@@ -473,7 +429,8 @@ def fit(
         TooNoisy: a figure could not be had; call again to go on.
     """
     out, target, progress = Path(out), _target(target), progress or Progress()
-    chosen = space_of(space, task, narrow=effort.narrow) if isinstance(space, str) else space
+    narrow = effort is not None and effort.narrow
+    chosen = space_of(space, task, narrow=narrow) if isinstance(space, str) else space
     fitting_recipe(chosen, task)
     strategy_named(strategy)
     check_place(out / "bundle")
@@ -513,7 +470,7 @@ def _fit_candidates(
     task: Task,
     out: Path,
     limits: Limits,
-    effort: Effort,
+    effort: Effort | None,
     int8_tolerance: float,
     progress: Progress,
 ) -> Fitted:

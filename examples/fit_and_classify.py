@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import edgekit as ek
-from edgekit.workflow import FULL, QUICK
+from edgekit.effort import FULL, QUICK
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from transformers import ResNetForImageClassification as RandomResNet
 
 import edgekit as ek
 from edgekit.core.units import format_duration, format_size
-from edgekit.workflow import FULL_MODULE
+from edgekit.effort import FULL_MODULE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

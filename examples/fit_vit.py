@@ -17,7 +17,7 @@ from torch import nn
 
 import edgekit as ek
 from edgekit.core.units import format_duration, format_size
-from edgekit.workflow import FULL_MODULE
+from edgekit.effort import FULL_MODULE
 
 WIDTH, N_HEADS, PATCH, DEPTH = 64, 4, 8, 4
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import edgekit as ek
 from edgekit.core.units import format_duration, format_size
-from edgekit.workflow import QUICK
+from edgekit.effort import QUICK
 
 
 def main() -> None:

@@ -24,9 +24,10 @@ from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.predicting.plan import Plan, PlannedNetwork
 from edgekit.devices.profile import DeviceProfile, profile_device
+from edgekit.effort import QUICK
 from edgekit.report.fitted import Fitted
 from edgekit.search.problem import Evaluated
-from edgekit.workflow import QUICK, fit
+from edgekit.workflow import fit
 
 Result = TypeVar("Result")
 ROOT = Path(__file__).resolve().parents[1]

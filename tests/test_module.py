@@ -109,6 +109,20 @@ def test_a_candidate_of_a_module_is_exported(fitted: Path, model: Path, tmp_path
     assert (tmp_path / "bundle" / "model.onnx").is_file()
 
 
+def test_a_run_of_a_built_in_space_takes_no_module(line: Line, model: Path) -> None:
+    done = edgekit("resume", line.folder / "run", "--model", f"{model}:net")
+    assert done.exit_code == 2
+    assert "leave that out" in done.stderr
+
+
+def test_a_built_in_space_has_to_be_trained(line: Line, tmp_path: Path) -> None:
+    given = ("--data", line.data, "--out", tmp_path / "out", "--epochs", "0")
+    done = edgekit("fit", "mbconv", *given)
+    assert done.exit_code == 2
+    assert "has no weights before it is trained" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

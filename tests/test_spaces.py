@@ -48,6 +48,26 @@ def test_a_file_that_fails_is_refused_with_its_error(tmp_path: Path) -> None:
         load_module(f"{tmp_path}/model.py:net")
 
 
+def test_a_file_that_ends_the_program_does_not_end_this_one(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("import sys; sys.exit(0)", "utf-8")
+    with pytest.raises(InputError, match="SystemExit: 0"):
+        load_module(f"{tmp_path}/model.py:net")
+
+
+def test_a_file_may_hold_dataclasses(tmp_path: Path) -> None:
+    lines = (
+        "from __future__ import annotations",
+        "from dataclasses import dataclass",
+        "from torch import nn",
+        "@dataclass",
+        "class Recipe:",
+        "    width: int = 5",
+        "net = nn.Linear(Recipe().width, 2)",
+    )
+    (tmp_path / "model.py").write_text("\n".join(lines), "utf-8")
+    assert isinstance(load_module(f"{tmp_path}/model.py:net"), nn.Linear)
+
+
 def test_a_file_may_import_what_lies_beside_it(tmp_path: Path) -> None:
     (tmp_path / "beside_for_a_test.py").write_text("width = 5", "utf-8")
     text = "from torch import nn\nfrom beside_for_a_test import width\nnet = nn.Linear(width, 2)"

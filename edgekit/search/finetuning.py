@@ -9,7 +9,6 @@ from torch import nn
 from edgekit.core.candidate import Candidate
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
-from edgekit.search.elastic.networks import ElasticNetworks
 from edgekit.search.run import Run
 from edgekit.search.space import int8_blocks
 from edgekit.training.checkpoint import load_weights, recipe_of, save_weights
@@ -67,10 +66,10 @@ def fit_for_int8(
     tolerance: float,
     progress: Progress,
 ) -> tuple[nn.Module, str]:
-    """Train a fine-tuned network of a module on with int8 rounded, where int8 costs too much.
+    """Train a fine-tuned network on with int8 rounded, where int8 costs too much.
 
     Args:
-        run: of a module; networks of ``mbconv`` are left as they are.
+        run: a finished search.
         candidate: says which blocks are int8.
         net: from ``finetuned``.
         task: training, calibration and validation splits are read.
@@ -83,7 +82,7 @@ def fit_for_int8(
         The network that is better in int8 on the validation split, and a note for people.
     """
     networks = run.networks
-    if not isinstance(networks, ElasticNetworks) or not int8_blocks(run.space, candidate):
+    if not int8_blocks(run.space, candidate):
         return net, ""
     gentle = replace(
         recipe,
@@ -93,7 +92,7 @@ def fit_for_int8(
         seed=recipe.seed + 1,
     )
     precisions = "".join(map(str, candidate.genes[run.space.n_architecture :]))
-    return networks.rounded_better(
+    return networks.fit_for_int8(
         net,
         candidate,
         task,

@@ -36,7 +36,12 @@ class Networks(Protocol):
 
     Attributes:
         space: the space.
+        is_pretrained: whether the weights were trained before they came here.
+        simulates_int8: whether ``edgekit.training.simulate`` knows the networks.
     """
+
+    is_pretrained: bool
+    simulates_int8: bool
 
     @property
     def space(self) -> SearchSpace:
@@ -83,6 +88,35 @@ class Networks(Protocol):
             recipe: hyper-parameters.
             progress: where the bar is drawn.
             checkpoint: file to resume from and to write to.
+        """
+
+    def fit_for_int8(
+        self,
+        net: nn.Module,
+        candidate: Candidate,
+        task: Task,
+        recipe: TrainRecipe,
+        *,
+        weight_max: int,
+        tolerance: float,
+        done: Path,
+        progress: Progress,
+    ) -> tuple[nn.Module, str]:
+        """Train on with int8 rounded where that costs more than a tolerance, if that can be done.
+
+        Args:
+            net: fine-tuned, its statistics final.
+            candidate: says which blocks are int8.
+            task: training, calibration and validation splits are read.
+            recipe: hyper-parameters.
+            weight_max: largest magnitude of an int8 weight, 1..127.
+            tolerance: share of the validation images, 0..1, that int8 may cost.
+            done: where the weights are kept; a checkpoint lies beside it while they train.
+            progress: where the bar is drawn.
+
+        Returns:
+            The network that is better in int8 on the validation split, and a note for people,
+            empty where nothing was tried.
         """
 
     def reestimate(self, net: nn.Module, task: Task, n_images: int) -> None:

@@ -46,6 +46,7 @@ from edgekit.devices.measuring.measure import measure_models
 from edgekit.devices.measuring.session import Model
 from edgekit.devices.probe import probe
 from edgekit.devices.profile import DeviceProfile
+from edgekit.effort import FULL, Effort
 from edgekit.export.onnx_model import export_onnx
 from edgekit.export.quantise import quantise_blocks
 from edgekit.export.run import measure_accuracy
@@ -59,7 +60,7 @@ from edgekit.training.batchnorm import reestimate
 from edgekit.training.loop import Step, train
 from edgekit.training.losses import cross_entropy
 from edgekit.training.simulate import block_paths
-from edgekit.workflow import FULL, Effort, fit, profile_target, resume_search
+from edgekit.workflow import fit, profile_target, resume_search
 
 SHARES = (0.36, 0.6, 0.95)
 MAX_SIZE = "1.2MB"
@@ -210,7 +211,7 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 def _largest_int8(task: Task, work: Path, effort: Effort) -> Row:
     """The largest sub-network, fine-tuned alike, every node quantised by ``quantize_static``."""
     run = resume_search(work / f"simq-{SHARES[0]}" / "run", task)
-    recipe = effort.recipe(task, effort.finetune_images, 2)
+    recipe = effort.recipe(task, effort.finetune_images, 2, is_pretrained=False)
     net = finetuned(run, run.space.largest(), task, recipe, progress=Progress())
     model = export_onnx(net, task.preprocessing.resolution, block_paths(net))
     plain, ready, whole = (work / f"largest-{n}.onnx" for n in ("fp32", "ready", "int8"))
@@ -251,7 +252,9 @@ def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
     torch.set_num_threads(os.cpu_count() or 1)
     net = MBConvNet(space, space.decode(candidate))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = replace(FULL.recipe(task, len(task.train), 0), n_epochs=HAND_MADE_EPOCHS)
+    n_images = HAND_MADE_EPOCHS * len(task.train)
+    recipe = FULL.recipe(task, n_images, 0, is_pretrained=False)
+    assert recipe is not None
 
     def objective(x: torch.Tensor, y: torch.Tensor, _: Step) -> float:
         loss = cross_entropy(net(x), y, recipe.label_smoothing)

@@ -33,6 +33,7 @@ from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.profile import DeviceProfile
 from edgekit.devices.shipped import profile_folder
+from edgekit.effort import FULL_MODULE
 from edgekit.search.costs import CostTable
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.evaluate import Evaluator
@@ -41,7 +42,6 @@ from edgekit.search.space import Genes
 from edgekit.search.store import Trials
 from edgekit.search.strategies import strategy_named
 from edgekit.spaces import networks_of, space
-from edgekit.workflow import FULL_MODULE
 
 ROOT = Path(__file__).parents[2]
 TARGET = Target("local")
@@ -114,7 +114,8 @@ def _prepared(given: argparse.Namespace) -> tuple[ElasticSpace, CostTable, Evalu
     networks = networks_of(space(example.pretrained(weights), torch.zeros(2, 3, 32, 32)))
     whole = networks.space
     assert isinstance(whole, ElasticSpace)
-    recipe = FULL_MODULE.gentle_recipe(task, round(given.adapt_epochs * len(task.train)), 0)
+    n_images = round(given.adapt_epochs * len(task.train))
+    recipe = FULL_MODULE.recipe(task, n_images, 0, is_pretrained=True)
     networks.train(task, recipe, given.work, progress=Progress())
     lowered = networks.lowered(given.work, n_threads=1, progress=Progress())
     profile = DeviceProfile.load(profile_folder(given.profile))

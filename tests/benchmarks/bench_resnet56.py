@@ -38,6 +38,7 @@ from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import measure_models
 from edgekit.devices.probe import probe
+from edgekit.effort import FULL_MODULE, Effort
 from edgekit.export.onnx_model import export_onnx
 from edgekit.export.quantise import quantise_blocks
 from edgekit.export.run import measure_accuracy
@@ -45,7 +46,7 @@ from edgekit.search.elastic.networks import ElasticNetworks
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.space import uniform_precision
 from edgekit.spaces import networks_of, space
-from edgekit.workflow import FULL_MODULE, Effort, fit
+from edgekit.workflow import fit
 from tests.benchmarks.bench_cifar import Stages
 
 SHARES = (0.35, 0.25, 0.18, 0.14)
@@ -188,7 +189,8 @@ class Bench:
 
     def _finetuned(self, name: str, networks: ElasticNetworks, candidate: Candidate) -> Row:
         net = networks.extract(candidate)
-        recipe = self.effort.gentle_recipe(self.task, self.effort.finetune_images, 2)
+        recipe = self.effort.recipe(self.task, self.effort.finetune_images, 2, is_pretrained=True)
+        assert recipe is not None
         checkpoint = self.work / f"{name}.part"
         networks.finetune(net, self.task, recipe, progress=Progress(), checkpoint=checkpoint)
         networks.reestimate(net, self.task, 4000)

@@ -107,6 +107,9 @@ class ElasticNetworks:
         original: the source, untouched.
     """
 
+    is_pretrained = True
+    simulates_int8 = False
+
     def __init__(self, space: ElasticSpace, runtime: Runtime) -> None:
         self.space, self._runtime = space.copied(), runtime
         self.original = space.elastic.extract(space.elastic.largest)
@@ -218,7 +221,7 @@ class ElasticNetworks:
             )
         net.eval()
 
-    def rounded_better(
+    def fit_for_int8(
         self,
         net: nn.Module,
         candidate: Candidate,
@@ -230,21 +233,7 @@ class ElasticNetworks:
         done: Path,
         progress: Progress,
     ) -> tuple[fx.GraphModule, str]:
-        """Train on with int8 blocks rounded where rounding alone costs more than a tolerance.
-
-        Args:
-            net: fine-tuned, its statistics final.
-            candidate: says which blocks are int8.
-            task: training, calibration and validation splits are read.
-            recipe: hyper-parameters.
-            weight_max: largest magnitude of an int8 weight, 1..127.
-            tolerance: share of the validation images, 0..1, that int8 may cost.
-            done: where the weights are kept; a checkpoint lies beside it while they train.
-            progress: where the bar is drawn.
-
-        Returns:
-            The network that is better in int8 on the validation split, folded, and a note.
-        """
+        """Judged by the runtime; what is returned is folded."""
         plain = self.folded(net)
         float_ = self._judged(plain, (), task, weight_max)
         before = self._judged(plain, int8_blocks(self.space, candidate), task, weight_max)

@@ -12,7 +12,6 @@ from onnx import ModelProto
 from torch import nn
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.errors import InputError
 from edgekit.core.figures import MeasuredAccuracy
 from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.progress import Progress
@@ -77,6 +76,9 @@ class MBConvNetworks:
         net: the supernet; untrained before ``train``.
     """
 
+    is_pretrained = False
+    simulates_int8 = True
+
     def __init__(self, space: MBConvSpace) -> None:
         self.space = space
         self.net = Supernet(space)
@@ -84,13 +86,8 @@ class MBConvNetworks:
     def train(
         self, task: Task, recipe: TrainRecipe | None, folder: Path, *, progress: Progress
     ) -> None:
-        """Train the supernet; see ``train_supernet``.
-
-        Raises:
-            InputError: no recipe; it has no weights before it is trained.
-        """
-        if recipe is None:
-            raise InputError("mbconv has no weights of its own; give a number of epochs above 0")
+        """Train the supernet; see ``train_supernet``."""
+        assert recipe is not None
         self.net = train_supernet(self.space, task, recipe, folder, progress=progress)
 
     def lowered(self, folder: Path, *, n_threads: int, progress: Progress) -> BlockKernels:
@@ -140,6 +137,21 @@ class MBConvNetworks:
             label="fine-tuning",
             checkpoint=checkpoint,
         )
+
+    def fit_for_int8(
+        self,
+        net: nn.Module,
+        candidate: Candidate,
+        task: Task,
+        recipe: TrainRecipe,
+        *,
+        weight_max: int,
+        tolerance: float,
+        done: Path,
+        progress: Progress,
+    ) -> tuple[nn.Module, str]:
+        """The network as it is: the search chose int8 with what it costs."""
+        return net, ""
 
     def reestimate(self, net: nn.Module, task: Task, n_images: int) -> None:
         """Statistics of ``n_images`` training images."""

@@ -152,13 +152,11 @@ def test_training_in_int8_is_taken_only_where_it_is_better(
         "done": tmp_path / "int8.safetensors",
         "progress": QUIET,
     }
-    same, note = networks.rounded_better(
-        net, candidate, small_task, RECIPE, tolerance=1.0, **given
-    )
+    same, note = networks.fit_for_int8(net, candidate, small_task, RECIPE, tolerance=1.0, **given)
     assert "after training" not in note
     assert not (tmp_path / "int8.safetensors").exists()
     recipe = replace(RECIPE, n_epochs=1)
-    taken, note = networks.rounded_better(
+    taken, note = networks.fit_for_int8(
         net, candidate, small_task, recipe, tolerance=-1.0, **given
     )
     assert "after training with it" in note

@@ -1,0 +1,78 @@
+"""How much work a search and an export may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edgekit.core.task import Task
+from edgekit.training.loop import LEARNING_RATE, TrainRecipe
+
+GENTLE = 0.25
+"""Learning rates of pretrained weights, relative to those of new ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much work a search and an export may do.
+
+    Attributes:
+        supernet_images: images the shared weights are trained on, counting repeats; 0 takes a
+            module's weights as they are.
+        finetune_images: the same for the chosen network; 0 keeps the supernet's weights.
+        batch_size: images a training step.
+        n_evaluations: candidates that are measured.
+        population: candidates a strategy asks for at once.
+        n_table_networks: random networks measured to correct the cost table.
+        narrow: use the narrow space that trains in a minute.
+    """
+
+    supernet_images: int
+    finetune_images: int
+    batch_size: int
+    n_evaluations: int
+    population: int
+    n_table_networks: int
+    narrow: bool
+
+    def recipe(
+        self, task: Task, n_images: int, seed: int, *, is_pretrained: bool
+    ) -> TrainRecipe | None:
+        """A training of ``n_images`` images of a task; None for 0 images.
+
+        Args:
+            task: the data.
+            n_images: counting repeats, 0 or more; taken as whole epochs, but for weights that were
+                trained before.
+            seed: of order, augmentation and sampled sub-networks.
+            is_pretrained: weights that were trained before get lower rates and images of the full
+                side from the first step.
+        """
+        if not n_images:
+            return None
+        recipe = TrainRecipe(
+            n_epochs=max(1, round(n_images / len(task.train))),
+            batch_size=self.batch_size,
+            learning_rate=LEARNING_RATE * self.batch_size / 128,
+            mirror=task.source["kind"] != "embedded",
+            seed=seed,
+        )
+        if not is_pretrained:
+            return recipe
+        return replace(
+            recipe,
+            n_epochs=n_images / len(task.train),
+            learning_rate=recipe.learning_rate * GENTLE,
+            filter_rate=recipe.filter_rate * GENTLE,
+            small_share=0.0,
+        )
+
+
+FULL = Effort(405_000, 450_000, 64, 32, 8, 48, narrow=False)
+QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
+FULL_MODULE = Effort(90_000, 270_000, 128, 64, 16, 36, narrow=False)
+QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 16, narrow=False)
+
+
+def full_effort(*, is_pretrained: bool) -> Effort:
+    """What is done where nothing is said: for new weights, or for a module's own."""
+    return FULL_MODULE if is_pretrained else FULL
