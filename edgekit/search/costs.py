@@ -24,6 +24,9 @@ class CostTable(ABC):
     relative_interval: tuple[float, float]
     """Bounds of the predictor's 90 % interval, relative to the latency."""
 
+    unknown_ops: tuple[str, ...] = ()
+    """Operators that the profile does not know: priced as operators are on the whole."""
+
     @abstractmethod
     def latencies_s(self, genes: Genes) -> Floats:
         """Latency of each row of canonical genes ``(n, genes)``, in seconds ``(n,)`` float64."""
@@ -37,10 +40,10 @@ class CostTable(ABC):
         """Latency of each active block of a candidate, by name, in seconds; the sum is its own."""
 
     def predicted(self, candidate: Candidate) -> Predicted:
-        """One candidate's latency with its 90 % interval."""
+        """One candidate's latency with its 90 % interval, and the unknown operators."""
         latency = float(self.latencies_s(np.array([candidate.genes]))[0])
         low, high = self.relative_interval
-        return Predicted(latency, (latency * low, latency * high))
+        return Predicted(latency, (latency * low, latency * high), self.unknown_ops)
 
 
 class LoweredSpace(Protocol):
@@ -50,10 +53,10 @@ class LoweredSpace(Protocol):
         """The kernels of a candidate, in execution order, without lowering it."""
 
     def priced(self, predictor: KernelPredictor) -> CostTable:
-        """The table of costs.
+        """The table of costs; none is zero.
 
         Raises:
-            InputError: an operator of the space has no cost; it is never priced as zero.
+            InputError: an operator of a built-in space has no cost.
         """
 
     def save(self, folder: Path) -> None:

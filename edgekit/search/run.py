@@ -335,7 +335,13 @@ def cost_table(
         save_table_networks(folder, known)
     if known:
         predictor = predictor.corrected([(lowered.of(c), figure) for c, figure in known])
-    return lowered.priced(predictor)
+    table = lowered.priced(predictor)
+    if table.unknown_ops:
+        progress.say(
+            f"the profile does not know {', '.join(table.unknown_ops)}: priced as operators are "
+            "on the whole, corrected by the networks that were measured"
+        )
+    return table
 
 
 def measure_candidates(

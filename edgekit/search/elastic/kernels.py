@@ -150,14 +150,16 @@ class ElasticKernels:
     def priced(self, predictor: KernelPredictor) -> ElasticTable:
         """A table that prices what it is asked for, once.
 
-        Operators that the profile does not know are priced by the roofline over all others, and
-        then corrected by the networks of the space that are measured; ``unknown_ops`` of a
-        prediction names them.
+        A user's network may have any operator: those that the profile does not know are priced by
+        the roofline over all others, corrected by the networks of the space that are measured, and
+        named in every prediction.
         """
-        kernels = self.of(self.space.largest())
-        whole = predictor.predict(kernels)
+        whole = predictor.predict(self.of(self.space.largest()))
+        seen = {k for blocks, _ in self._seen.values() for block in blocks for _, k in block}
         low, high = (bound / whole.latency_s for bound in whole.interval_s)
-        return ElasticTable(self, predictor, (low, high))
+        return ElasticTable(
+            self, predictor, (low, high), predictor.predict(list(seen)).unknown_ops
+        )
 
     def save(self, folder: Path) -> None:
         """Keep what was lowered in a run folder."""
@@ -287,9 +289,7 @@ class ElasticKernels:
 
     def kernels_of(self, keys: Sequence[Key], counts: Counts) -> list[Kernel]:
         """The kernels of a block, told from the finest of its keys that was seen."""
-        key = next((key for key in keys if key in self._forms), None)
-        if key is None:
-            return []
+        key = next(key for key in keys if key in self._forms)  # the largest had every kind
         kind = int(keys[0][1])  # type: ignore[call-overload]
         parts = self._forms[key].most_common(1)[0][0]
         return [
@@ -306,9 +306,8 @@ class ElasticKernels:
 
     def block_size_bytes(self, block: int, keys: Sequence[Key], widths: Sequence[int]) -> float:
         """Bytes of a block in the model file."""
-        key = next((key for key in keys if key in self._overheads), None)
-        overhead = float(np.mean(self._overheads[key])) if key is not None else 0.0
-        return self._bytes(block, widths, keys[0][2] == 1) + overhead
+        key = next(key for key in keys if key in self._overheads)
+        return self._bytes(block, widths, keys[0][2] == 1) + float(np.mean(self._overheads[key]))
 
 
 def learn_kernels(
@@ -340,7 +339,8 @@ def learn_kernels(
             for candidate in _patterns(space, rng, index):
                 network = model(candidate)
                 placed = lower(network, n_threads=n_threads)
-                right.append(kernels.are_exact(candidate, placed))
+                if kernels.seen:
+                    right.append(kernels.are_exact(candidate, placed))
                 kernels.observe(candidate, placed, _bytes_by_block(network))
             judged = [
                 block for blocks in right[-_JUDGED * len(_INT8_SHARES) :] for block in blocks

@@ -27,6 +27,9 @@ class ElasticTable(CostTable):
         kernels: what the runtime runs.
         predictor: prices kernels.
         relative_interval: of its predictions.
+        unknown_ops: operators that the predictor has no cost of its own for.
+
+    What was priced is found again by a hash of 64 bits of genes and surroundings.
     """
 
     def __init__(
@@ -34,8 +37,9 @@ class ElasticTable(CostTable):
         kernels: ElasticKernels,
         predictor: KernelPredictor,
         relative_interval: tuple[float, float],
+        unknown_ops: tuple[str, ...],
     ) -> None:
-        self.relative_interval = relative_interval
+        self.relative_interval, self.unknown_ops = relative_interval, unknown_ops
         self._kernels, self._predictor = kernels, predictor
         self._cost_s: dict[Kernel, float] = {}
         self._known: dict[int, tuple[float, float]] = {}
@@ -54,9 +58,10 @@ class ElasticTable(CostTable):
     def block_latencies_s(self, candidate: Candidate) -> dict[str, float]:
         """See ``CostTable``."""
         space = self._kernels.space
-        costs = self._costs(np.array([candidate.genes]))[:, 0, 0].tolist()
-        of = dict(zip(space.blocks, costs, strict=True))
-        return {block: of[block] for block in space.active_blocks(candidate)}
+        genes = np.array([candidate.genes])
+        costs, there = self._costs(genes)[:, 0, 0].tolist(), space.is_there(genes)[0]
+        rows = zip(space.blocks, costs, there, strict=True)
+        return {block: cost for block, cost, is_there in rows if is_there}
 
     def _costs(self, genes: Genes) -> Floats:
         """``(blocks, n, 2)``: seconds and bytes of every block, 0 where it is left out."""

@@ -15,6 +15,8 @@ from edgekit.core.precision import Precision
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.devices.networks.lowering import lower
+from edgekit.devices.predicting.predictor import KernelPredictor
+from edgekit.search.elastic.kernels import ElasticKernels
 from edgekit.search.elastic.networks import ElasticNetworks
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.networks import WEIGHTS
@@ -48,18 +50,46 @@ def all_int8(space: ElasticSpace, candidate: Candidate) -> Candidate:
     return Candidate(tuple(genes[0].tolist()))
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="module")
+def kernels(networks: ElasticNetworks, folder: Path) -> ElasticKernels:
+    return networks.lowered(folder, n_threads=1, progress=QUIET)
+
+
 def test_kernels_are_told_as_exporting_and_lowering_gives_them(
-    networks: ElasticNetworks, tmp_path: Path
+    networks: ElasticNetworks, kernels: ElasticKernels, folder: Path
 ) -> None:
-    kernels = networks.lowered(tmp_path, n_threads=1, progress=QUIET)
     genes = networks.space.sample(12, np.random.default_rng(5))
     genes[:6, networks.space.n_architecture :] = 1
     candidates = [Candidate(tuple(row)) for row in networks.space.canonical(genes).tolist()]
     right = [kernels.are_exact(c, lower(networks.model(c))) for c in candidates]
     assert all(all(blocks) for blocks in right[:6])
     assert np.mean([block for blocks in right for block in blocks]) > 0.9
-    again = networks.lowered(tmp_path, n_threads=1, progress=QUIET)
+    again = networks.lowered(folder, n_threads=1, progress=QUIET)
     assert all(again.of(c) == kernels.of(c) for c in candidates)
+
+
+def test_costs_are_the_sum_of_the_kernels_and_name_what_is_not_known(
+    networks: ElasticNetworks, predictor: KernelPredictor, kernels: ElasticKernels
+) -> None:
+    space = networks.space
+    table = kernels.priced(predictor)
+    genes = space.sample(20, np.random.default_rng(3))
+    costs = table.latencies_s(genes)
+    sizes = table.sizes_bytes(genes)
+    for row, cost, size in zip(genes.tolist(), costs, sizes, strict=True):
+        candidate = Candidate(tuple(row))
+        assert cost == pytest.approx(predictor.kernel_costs_s(kernels.of(candidate)).sum())
+        assert sum(table.block_latencies_s(candidate).values()) == pytest.approx(cost)
+        assert size == pytest.approx(networks.model(candidate).ByteSize(), rel=0.05)
+    assert (table.latencies_s(genes[::-1])[::-1] == costs).all()
+    known = predictor.predict(kernels.of(space.largest()))
+    assert set(known.unknown_ops) <= set(table.predicted(space.largest()).unknown_ops)
+    assert table.unknown_ops
 
 
 def test_an_artifact_is_what_the_extracted_network_answers(
