@@ -90,3 +90,17 @@ def evaluation_batches(
     for start in range(0, len(split.labels), batch_size):
         part = slice(start, start + batch_size)
         yield to_tensor(split.images[part], preprocessing), torch.from_numpy(split.labels[part])
+
+
+def spread_batches(
+    split: Split, preprocessing: Preprocessing, n_images: int, batch_size: int = 250
+) -> Iterator[torch.Tensor]:
+    """Yield ``n_images`` images, without augmentation, in batches of about equal size.
+
+    They, and the images of each batch, are spread evenly over the split, whose order may follow
+    the classes.
+    """
+    index = np.unique(np.linspace(0, len(split.labels) - 1, n_images).astype(np.int64))
+    n_batches = -(-len(index) // batch_size)
+    for start in range(n_batches):
+        yield to_tensor(split.images[index[start::n_batches]], preprocessing)

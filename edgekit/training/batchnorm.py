@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import torch
 from torch import nn
 
 from edgekit.core.task import Preprocessing, Split
-from edgekit.training.augment import to_tensor
-
-_MAX_BATCH = 250
+from edgekit.training.augment import spread_batches
 
 
 @torch.no_grad()
@@ -28,8 +23,7 @@ def reestimate(
         model: module with ``BatchNorm2d`` layers, changed in place.
         split: training images, never validation or test.
         preprocessing: normalisation.
-        n_images: how many, at least 2. They, and the images of each batch, are spread evenly over
-            the split, whose order may follow the classes.
+        n_images: how many, at least 2, spread evenly over the split.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -37,12 +31,10 @@ def reestimate(
     for norm in norms:
         norm.momentum = 1.0  # The running statistics become those of the last batch.
     model.train()
-    index = np.unique(np.linspace(0, len(split.labels) - 1, n_images).astype(np.int64))
-    n_batches = math.ceil(len(index) / _MAX_BATCH)
-    for part in (index[start::n_batches] for start in range(n_batches)):
-        model(to_tensor(split.images[part], preprocessing))
+    for batch in spread_batches(split, preprocessing, n_images):
+        model(batch)
         for norm, pool in zip(norms, pooled, strict=True):
-            pool.add(*_statistics(norm), len(part))
+            pool.add(*_statistics(norm), len(batch))
     for norm, momentum, pool in zip(norms, momenta, pooled, strict=True):
         pool.write_to(*_statistics(norm))
         norm.momentum = momentum

@@ -35,6 +35,18 @@ _COMPUTED = (
 QUANTISABLE = (*_WEIGHTED, *_COMPUTED, *_SAME_SCALE)
 _GIVES_INTEGERS = ("Shape", "Size", "ArgMax", "ArgMin", "NonZero")
 _MAKES_FLOATS = ("Cast", "ConstantOfShape", "DequantizeLinear")
+_ABOVE_ZERO = ("Relu", "Clip", "Sigmoid", "Softmax")
+_KEEPS_SIGN = (
+    *_SAME_SCALE,
+    "Add",
+    "Mul",
+    "Concat",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Pad",
+    "Slice",
+)
+_TYPICAL = 4.0
 _BIAS_LIMIT = 2.0**30
 Array = NDArray[np.float32]
 
@@ -103,6 +115,25 @@ def tensors_to_calibrate(model: ModelProto, nodes: Collection[str]) -> tuple[str
             plan.source(tensor) for tensor in plan.tensors if tensor not in plan.constants
         )
     )
+
+
+def typical_ranges(model: ModelProto, nodes: Collection[str]) -> dict[str, tuple[float, float]]:
+    """Ranges for where only speed matters, of every tensor that ``insert_qdq`` needs one of.
+
+    Speed does not depend on the values but for one thing: the runtime drops a ReLU before a range
+    that begins at 0, and cannot drop it before another.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    above_zero: set[str] = set()
+    for node in model.graph.node:
+        inputs = [name for name in node.input if name and name not in weights]
+        keeps_sign = node.op_type in _KEEPS_SIGN and above_zero.issuperset(inputs)
+        if node.op_type in _ABOVE_ZERO or (inputs and keeps_sign):
+            above_zero.update(node.output)
+    return {
+        tensor: (0.0 if tensor in above_zero else -_TYPICAL, _TYPICAL)
+        for tensor in tensors_to_calibrate(model, nodes)
+    }
 
 
 def insert_qdq(

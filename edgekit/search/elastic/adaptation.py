@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 import torch
 from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
+from edgekit.core.precision import Precision
 from edgekit.search.elastic.space import ElasticSpace
+from edgekit.search.space import uniform_precision
 from edgekit.training.autocast import fast_products
 from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation
@@ -54,7 +53,8 @@ def adapting_objective(
     elastic = space.elastic
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
-        drawn = list(_random(space, n_random, step.rng))
+        genes = uniform_precision(space, space.sample(n_random, step.rng), Precision.FP32)
+        drawn = [Candidate(tuple(row)) for row in genes.tolist()]
         losses = []
         if sampling == "nested":
             for candidate in drawn:
@@ -76,18 +76,3 @@ def adapting_objective(
         return float(sum(losses) / len(losses))
 
     return objective
-
-
-def _random(space: ElasticSpace, n: int, rng: np.random.Generator) -> Iterator[Candidate]:
-    """Random candidates around a random size, so that narrow and deep ones are drawn as often.
-
-    Genes drawn alone would all give networks of half the size.
-    """
-    counts = np.array(space.n_choices[: space.n_groups])
-    for _ in range(n):
-        size = rng.random()
-        share = np.clip(size + rng.normal(0, 0.25, space.n_groups), 0, 1)
-        widths = np.minimum(np.floor(share * counts), counts - 1)
-        skips = rng.random(space.n_branches) > max(size, 0.5)
-        genes = np.concatenate([widths, skips, np.zeros(len(space.blocks))]).astype(np.int64)
-        yield Candidate(tuple(int(g) for g in space.canonical(genes[None])[0]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +21,7 @@ from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Preprocessing, Split, Task
-from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
+from edgekit.devices.networks.qdq import insert_qdq, typical_ranges
 from edgekit.devices.probe import probe
 from edgekit.search.elastic.adaptation import adapting_objective
 from edgekit.search.elastic.folding import folded
@@ -33,31 +33,15 @@ from edgekit.search.elastic.sensitivity import measure_harms
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.networks import WEIGHTS
 from edgekit.search.space import int8_blocks
-from edgekit.training.augment import to_tensor
+from edgekit.training.augment import evaluation_batches, spread_batches
 from edgekit.training.autocast import fast_products
 from edgekit.training.checkpoint import load_weights, recipe_of, save_weights
 from edgekit.training.loop import Objective, Step, TrainRecipe, train
 from edgekit.training.losses import cross_entropy, distillation
 
 N_NORM_IMAGES = 1000
-_NORM_BATCH = 250
 _N_SENSITIVITY = 256
 _N_MODELS = 8
-_TYPICAL = 4.0
-_ABOVE_ZERO = ("Relu", "Clip", "Sigmoid", "Softmax", "HardSigmoid")
-_KEEPS_SIGN = (
-    "MaxPool",
-    "AveragePool",
-    "GlobalAveragePool",
-    "Flatten",
-    "Reshape",
-    "Transpose",
-    "Concat",
-    "Add",
-    "Mul",
-    "Pad",
-    "Slice",
-)
 _ADAPTING = "supernet-adapting.safetensors"
 _LABELS_SHARE = 0.3
 Images = NDArray[np.float32]
@@ -145,7 +129,7 @@ class ElasticNetworks:
                     checkpoint=folder / _ADAPTING,
                 )
                 elastic.eval()
-            batches = list(_batches(task.calibration, task.preprocessing, _N_SENSITIVITY))
+            batches = list(spread_batches(task.calibration, task.preprocessing, _N_SENSITIVITY))
             space.harms = measure_harms(space, batches, progress=progress)
             save_weights(done, self._state(), text)
             (folder / _ADAPTING).unlink(missing_ok=True)
@@ -181,12 +165,7 @@ class ElasticNetworks:
         """The network with ranges of no meaning."""
         model = self._plain(candidate.genes[: self.space.n_architecture])
         nodes = self._nodes(model, candidate)
-        above_zero = _never_negative(model)
-        ranges = {
-            tensor: (0.0 if tensor in above_zero else -_TYPICAL, _TYPICAL)
-            for tensor in tensors_to_calibrate(model, nodes)
-        }
-        return insert_qdq(model, nodes, ranges)
+        return insert_qdq(model, nodes, typical_ranges(model, nodes))
 
     def extract(self, candidate: Candidate) -> fx.GraphModule:
         """The network with weights of its own, really smaller."""
@@ -234,9 +213,8 @@ class ElasticNetworks:
         progress: Progress,
     ) -> tuple[fx.GraphModule, str]:
         """Judged by the runtime; what is returned is folded."""
-        plain = self.folded(net)
-        float_ = self._judged(plain, (), task, weight_max)
-        before = self._judged(plain, int8_blocks(self.space, candidate), task, weight_max)
+        plain, int8 = self.folded(net), int8_blocks(self.space, candidate)
+        float_, before = self._judged(plain, ((), int8), task, weight_max)
         if float_ - before <= tolerance:
             return plain, f"int8 costs {float_ - before:.2%} on validation"
         trained = self.folded(net)
@@ -244,7 +222,7 @@ class ElasticNetworks:
             trained.load_state_dict(load_weights(done))
         else:
             self._train_rounded(trained, candidate, task, recipe, weight_max, done, progress)
-        after = self._judged(trained, int8_blocks(self.space, candidate), task, weight_max)
+        (after,) = self._judged(trained, (int8,), task, weight_max)
         note = (
             f"int8 costs {float_ - before:.2%} on validation, {float_ - after:.2%} after "
             "training with it"
@@ -263,7 +241,7 @@ class ElasticNetworks:
     ) -> None:
         model = self._runtime.export(net, self._side(), self.block_paths(net))
         rounding = rounding_of(net, model, self._nodes(model, candidate))
-        images = _batches(task.calibration, task.preprocessing, len(task.calibration))
+        images = spread_batches(task.calibration, task.preprocessing, len(task.calibration))
         ranges = ranges_of(net, rounding, images)
         rounded = Rounded(net, rounding, ranges, weight_max)
         checkpoint = done.with_suffix(".part")
@@ -284,20 +262,29 @@ class ElasticNetworks:
         checkpoint.unlink(missing_ok=True)
 
     def _judged(
-        self, net: fx.GraphModule, int8: Collection[str], task: Task, weight_max: int
-    ) -> float:
-        """Top-1 on the validation split, in the runtime."""
+        self,
+        net: fx.GraphModule,
+        int8_choices: Sequence[Collection[str]],
+        task: Task,
+        weight_max: int,
+    ) -> list[float]:
+        """Top-1 on the validation split, in the runtime, for each choice of int8 blocks."""
         model = self._runtime.export(net, self._side(), self.block_paths(net))
         images = task.preprocessing.apply(task.calibration.images)
-        quantised = self._runtime.quantise(model, int8, images, weight_max)
-        split = task.validation
-        return self._runtime.accuracy(quantised, split, task.preprocessing, "validation").top1
+        found = []
+        for int8 in int8_choices:
+            quantised = self._runtime.quantise(model, int8, images, weight_max)
+            accuracy = self._runtime.accuracy(
+                quantised, task.validation, task.preprocessing, "validation"
+            )
+            found.append(accuracy.top1)
+        return found
 
     def reestimate(self, net: nn.Module, task: Task, n_images: int) -> None:
         """Statistics of training images; the untouched original keeps its own."""
         assert isinstance(net, fx.GraphModule)
         if not net.meta.get("keeps_statistics"):
-            reestimate(net, _batches(task.train, task.preprocessing, n_images))
+            reestimate(net, spread_batches(task.train, task.preprocessing, n_images))
 
     def folded(self, net: nn.Module) -> fx.GraphModule:
         """A copy whose convolutions have taken up their batch norms."""
@@ -341,7 +328,7 @@ class ElasticNetworks:
         elastic = self.space.elastic
         branches = elastic.structure.branches
         by_size = by_magnitude(elastic)
-        images = _labelled(task.calibration, task.preprocessing)
+        images = evaluation_batches(task.calibration, task.preprocessing, 64)
         by_change = by_taylor(elastic, images, lambda net, x, y: cross_entropy(net(x), y, 0.0))
         inside = [
             any(all(name in b.parameters for name, _ in group.places) for b in branches)
@@ -367,19 +354,6 @@ class ElasticNetworks:
         self.space.harms = state["harms"].numpy()
 
 
-def _never_negative(model: ModelProto) -> set[str]:
-    """Tensors without negative values: the runtime drops a ReLU before a range from 0 up."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    found: set[str] = set()
-    for node in model.graph.node:
-        inputs = [name for name in node.input if name and name not in weights]
-        if node.op_type in _ABOVE_ZERO or (
-            node.op_type in _KEEPS_SIGN and inputs and found.issuperset(inputs)
-        ):
-            found.update(node.output)
-    return found
-
-
 def _taught(
     net: nn.Module, teacher: nn.Module, smoothing: float, *, is_exact: bool = False
 ) -> Objective:
@@ -396,19 +370,3 @@ def _taught(
         return float(loss.detach())
 
     return objective
-
-
-def _batches(split: Split, preprocessing: Preprocessing, n_images: int) -> Iterator[torch.Tensor]:
-    """Images spread evenly over a split, and over its batches."""
-    index = np.unique(np.linspace(0, len(split) - 1, n_images).astype(np.int64))
-    n_batches = -(-len(index) // _NORM_BATCH)
-    for start in range(n_batches):
-        yield to_tensor(split.images[index[start::n_batches]], preprocessing)
-
-
-def _labelled(
-    split: Split, preprocessing: Preprocessing, batch_size: int = 64
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for start in range(0, len(split), batch_size):
-        part = slice(start, start + batch_size)
-        yield to_tensor(split.images[part], preprocessing), torch.from_numpy(split.labels[part])

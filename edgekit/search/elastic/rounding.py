@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from edgekit.devices.networks.qdq import tensors_to_calibrate
 from edgekit.search.elastic.analysis import operation
-from edgekit.training.simulate import uint8_scale
+from edgekit.training.simulate import uint8_scale, weight_scales
 
 _WITH_WEIGHTS = ("conv1d", "conv2d", "conv3d", "linear")
 Ranges = Mapping[str, tuple[float, float]]
@@ -116,8 +116,8 @@ class Rounded(nn.Module):
 
 
 def _rounded_weight(weight: torch.Tensor, weight_max: int) -> torch.Tensor:
-    largest = weight.detach().flatten(1).abs().amax(1)
-    scales = torch.where(largest > 0, largest / weight_max, torch.ones_like(largest))
+    without_bias = torch.zeros(len(weight))
+    scales = weight_scales(weight.detach(), without_bias, 1.0, weight_max=weight_max)
     zeros = torch.zeros(len(weight), dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(
         weight, scales, zeros, 0, -weight_max, weight_max

@@ -12,13 +12,10 @@ from onnx import ModelProto
 from edgekit.core.candidate import Candidate
 from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.devices.networks.graph import GraphBuilder
-from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate
+from edgekit.devices.networks.qdq import insert_qdq, tensors_to_calibrate, typical_ranges
 from edgekit.search.mbconv.space import Architecture, MBConvSpace
 from edgekit.search.space import int8_blocks
 from edgekit.training.simulate import Ranges
-
-_RELU6_RANGE = (0.0, 6.0)
-_LINEAR_RANGE = (-4.0, 4.0)
 
 
 def candidate_model(
@@ -49,17 +46,11 @@ def candidate_model(
     model = writer.write()
     int8 = set(int8_blocks(space, candidate))
     nodes = [node.name for node in model.graph.node if node.name.split("/")[0] in int8]
-    needed = tensors_to_calibrate(model, nodes)
-    points = {tensor: writer.points[tensor] for tensor in needed}
     if ranges is None:
-        known = {tensor: _typical(tensor) for tensor in needed}
+        known = typical_ranges(model, nodes)
     else:
-        known = {tensor: ranges[point] for tensor, point in points.items()}
+        known = {t: ranges[writer.points[t]] for t in tensors_to_calibrate(model, nodes)}
     return insert_qdq(model, nodes, known, weight_max=weight_max)
-
-
-def _typical(tensor: str) -> tuple[float, float]:
-    return _RELU6_RANGE if tensor.endswith("_act") else _LINEAR_RANGE
 
 
 class _CandidateWriter:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Genes = NDArray[np.int64]
+from edgekit.search.space import Genes
+
 Floats = NDArray[np.float64]
 Score = Callable[[Genes], tuple[Floats, Floats]]
 """Objectives ``(n, m)`` to minimise, and how far ``(n,)`` constraints are broken, 0 for not."""

@@ -16,6 +16,7 @@ from edgekit.devices.networks.qdq import (
     activation_scale,
     insert_qdq,
     tensors_to_calibrate,
+    typical_ranges,
     weight_scales,
 )
 from edgekit.devices.probe import probe
@@ -321,3 +322,16 @@ def test_shapes_that_are_computed_are_not_quantised() -> None:
     result = quantised(model, names)
     x = image(model, 0)
     np.testing.assert_allclose(run(result, x)[0], run(model, x)[0], atol=0.05)
+
+
+def test_typical_ranges_begin_at_zero_behind_a_relu_alone() -> None:
+    graph = GraphBuilder("net", (1, 3, 8, 8))
+    with graph.block("b"):
+        x = graph.conv(graph.input, 8, 3, act="relu")
+        y = graph.conv(x, 8, 3, act=None)
+        model = graph.build(graph.add(x, y))
+    ranges = typical_ranges(model, [node.name for node in model.graph.node])
+    assert set(ranges) == set(tensors_to_calibrate(model, [n.name for n in model.graph.node]))
+    assert ranges[x][0] == 0
+    assert ranges[y][0] < 0 < ranges[y][1]
+    assert ranges["input"][0] < 0
