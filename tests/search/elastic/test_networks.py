@@ -127,6 +127,17 @@ def test_int8_takes_fewer_bytes_than_fp32(networks: ElasticNetworks) -> None:
     assert networks.model(int8).ByteSize() < 0.5 * networks.model(largest).ByteSize()
 
 
+def test_a_block_of_which_only_a_dropout_is_left_is_exported() -> None:
+    class Dropped(Basic):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.dropout(super().forward(x), training=self.training)
+
+    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)]
+    start = [nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), Dropped(16, 16, 1)]
+    networks = networks_of(space(nn.Sequential(*start, *end), torch.zeros(2, 3, 32, 32)))
+    assert networks.model(networks.space.smallest()).graph.node  # type: ignore[attr-defined]
+
+
 def test_training_is_kept_and_taken_up_again(small_task: Task, tmp_path: Path) -> None:
     x = torch.from_numpy(small_task.preprocessing.apply(small_task.validation.images[:8]))
     answers = []
