@@ -102,3 +102,20 @@ def searched(strategy: Strategy, problem: SearchProblem) -> list[Evaluated]:
 def best_top1(entries: Sequence[Evaluated], limits: Limits) -> float:
     """The highest accuracy inside the limits, 0 where there is none."""
     return max((e.accuracy.top1 for e in entries if e.meets(limits)), default=0.0)
+
+
+class Stop(Exception):
+    """Raised by ``StoppingClock``."""
+
+
+class StoppingClock:
+    """Stops what shows its progress when the progress has read it so often."""
+
+    def __init__(self, n_readings: int) -> None:
+        self._n_left = n_readings
+
+    def __call__(self) -> float:
+        self._n_left -= 1
+        if self._n_left < 0:
+            raise Stop
+        return 0.0

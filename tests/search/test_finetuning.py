@@ -17,7 +17,7 @@ from edgekit.search.finetuning import finetuned
 from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.run import Run, RunSettings
 from edgekit.training.loop import TrainRecipe
-from tests.search.synthetic import TINY, formula_table
+from tests.search.synthetic import TINY, Stop, StoppingClock, formula_table
 
 QUIET = Progress(quiet=True)
 RECIPE = TrainRecipe(n_epochs=2, batch_size=32, learning_rate=0.05, checkpoint_every=3)
@@ -48,21 +48,6 @@ def run(networks: MBConvNetworks, tmp_path: Path) -> Run:
     return Run(tmp_path, settings, networks, formula_table(networks.space), ())
 
 
-class _Stop(Exception):
-    pass
-
-
-class _Clock:
-    def __init__(self, n_readings: int) -> None:
-        self._n_left = n_readings
-
-    def __call__(self) -> float:
-        self._n_left -= 1
-        if self._n_left < 0:
-            raise _Stop
-        return 0.0
-
-
 def _different(first: nn.Module, second: nn.Module) -> list[str]:
     other = second.state_dict()
     return [
@@ -77,7 +62,7 @@ def test_a_trained_network_is_kept_for_all_precisions_of_its_architecture(
     assert not trained.training
     assert [path.name for path in run.folder.iterdir()] == ["finetuned-1-6-0-0.safetensors"]
     other = Candidate((*CANDIDATE.genes[:4], 0, 0, 0, 0, 0, 0))
-    again = finetuned(run, other, small_task, RECIPE, progress=Progress(clock=_Clock(0)))
+    again = finetuned(run, other, small_task, RECIPE, progress=Progress(clock=StoppingClock(0)))
     assert _different(trained, again) == []
 
 
@@ -92,8 +77,8 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 ) -> None:
     elsewhere = replace(run, folder=tmp_path / "whole")
     whole = finetuned(elsewhere, CANDIDATE, small_task, RECIPE, progress=QUIET)
-    with pytest.raises(_Stop):
-        finetuned(run, CANDIDATE, small_task, RECIPE, progress=Progress(clock=_Clock(6)))
+    with pytest.raises(Stop):
+        finetuned(run, CANDIDATE, small_task, RECIPE, progress=Progress(clock=StoppingClock(6)))
     resumed = finetuned(run, CANDIDATE, small_task, RECIPE, progress=QUIET)
     assert _different(whole, resumed) == []
 

@@ -16,6 +16,7 @@ from edgekit.search.mbconv.supernet import Supernet
 from edgekit.search.mbconv.supernet_training import train_supernet
 from edgekit.search.networks import WEIGHTS
 from edgekit.training.loop import TrainRecipe
+from tests.search.synthetic import Stop, StoppingClock
 
 RECIPE = TrainRecipe(n_epochs=4, batch_size=32, learning_rate=0.1, checkpoint_every=3)
 
@@ -24,31 +25,14 @@ def _train(space: MBConvSpace, task: Task, folder: Path, progress: Progress) -> 
     return train_supernet(space, task, RECIPE, folder, progress=progress)
 
 
-class _Stop(Exception):
-    pass
-
-
-class _Clock:
-    """Stops the training when the progress has read it so often."""
-
-    def __init__(self, n_readings: int) -> None:
-        self._n_left = n_readings
-
-    def __call__(self) -> float:
-        self._n_left -= 1
-        if self._n_left < 0:
-            raise _Stop
-        return 0.0
-
-
 @pytest.mark.parametrize("n_readings", [5, 13, 16])
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     n_readings: int, space: MBConvSpace, small_task: Task, tmp_path: Path
 ) -> None:
     quiet = Progress(quiet=True)
     whole = _train(space, small_task, tmp_path / "whole", quiet)
-    with pytest.raises(_Stop):
-        _train(space, small_task, tmp_path / "cut", Progress(clock=_Clock(n_readings)))
+    with pytest.raises(Stop):
+        _train(space, small_task, tmp_path / "cut", Progress(clock=StoppingClock(n_readings)))
     assert not (tmp_path / "cut" / WEIGHTS).exists()
     resumed = _train(space, small_task, tmp_path / "cut", quiet)
     expected, got = whole.state_dict(), resumed.state_dict()
@@ -61,7 +45,7 @@ def test_a_finished_supernet_is_loaded_and_leaves_one_file(
     quiet = Progress(quiet=True)
     first = _train(space, small_task, tmp_path, quiet)
     assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
-    again = _train(space, small_task, tmp_path, Progress(clock=_Clock(0)))
+    again = _train(space, small_task, tmp_path, Progress(clock=StoppingClock(0)))
     expected, got = first.state_dict(), again.state_dict()
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
