@@ -146,8 +146,8 @@ def load_module(text: str) -> nn.Module:
         sys.path.pop(0)
     if not isinstance(found, nn.Module):
         raise InputError(
-            f"{name} must be a torch.nn.Module in {path}, or a function that gives one; "
-            f"it is {type(found).__name__}"
+            f"{name} must be a torch.nn.Module in {path}, or a function that gives one, it is "
+            f"{type(found).__name__}; give another name"
         )
     return found
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
+import logging
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -52,9 +56,11 @@ def captured(net: nn.Module, example: Example) -> fx.GraphModule:
         raise
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
+        place = re.search(r'call raised this error:\s+File "(.+?)", line (\d+)', str(error))
+        where = f" ({place[1]}, line {place[2]})" if place else ""
         raise InputError(
             f"torch.export must be able to follow a network, {type(net).__name__} stops it: "
-            f"{reason[0]}; replace what depends on the values of tensors"
+            f"{reason[0]}{where}; replace what depends on the values of tensors"
         ) from error
     finally:
         for part, was_training in modes:
@@ -74,7 +80,7 @@ def _try(net: nn.Module, args: Any, kwargs: Any) -> None:
 
 
 def _exported(net: nn.Module, args: Any, kwargs: Any, shapes: Any) -> fx.GraphModule:
-    with torch.no_grad():
+    with torch.no_grad(), _silence():
         exported = torch.export.export(net, args, kwargs, dynamic_shapes=shapes, strict=False)
     module = exported.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
@@ -82,6 +88,18 @@ def _exported(net: nn.Module, args: Any, kwargs: Any, shapes: Any) -> fx.GraphMo
         if node.target is torch.ops.aten._assert_tensor_metadata.default:
             module.graph.erase_node(node)
     return _with_own_weights(fx.GraphModule(module, module.graph, type(net).__name__))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep torch from printing graphs where it fails: the error that follows says it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _with_own_weights(module: fx.GraphModule) -> fx.GraphModule:

@@ -311,13 +311,13 @@ def _place(root: nn.Module, target: str, value: Any) -> None:
 def _nothing_varies(net: nn.Module, structure: Structure) -> str:
     first = next(iter(structure.boundaries), None)
     cause = (
-        f"the first operation edgekit does not follow is {first}"
+        f"the first operation edgekit does not follow is {first}; write it with others"
         if first
-        else "it has no two layers in a row and no residual branch"
+        else "it has no two layers in a row and no residual branch; give it more layers"
     )
     return (
-        f"a search space needs channels that can go or branches that can be left out, "
-        f"{type(net).__name__} has none: {cause}; search over precision alone, or rewrite it"
+        "a search space needs channels that can go or branches that can be left out, "
+        f"{type(net).__name__} has none: {cause}"
     )
 
 
