@@ -29,9 +29,11 @@ class Anatomy:
         sizes: per block the sizes its tensors have along their axes, as far as they vary, each a
             pair of what is always there and {group: elements a channel}.
         images: per block which of ``sizes`` are channels of an image.
+        branches: per block the branches that operations of it lie in, in the order they appear:
+            where one is left out, a part of the block may stay, such as a norm behind it.
         places: place of an operation in its block, by its name.
-        weights: per block the matrices and filters in it, each a list of axes, an axis being
-            (what is always there, {group: elements a channel}).
+        weights: per block the matrices and filters in it, each its axes, and a bit for each of
+            the block's branches that takes it along.
     """
 
     def __init__(self, space: ElasticSpace) -> None:
@@ -51,21 +53,32 @@ class Anatomy:
         self.groups: list[tuple[int, ...]] = []
         self.sizes: list[list[Axis]] = []
         self.images: list[tuple[int, ...]] = []
+        self.branches: list[tuple[int, ...]] = []
         self.places: dict[str, int] = {}
-        self.weights: list[list[list[Axis]]] = []
+        self.weights: list[list[tuple[list[Axis], int]]] = []
         signatures: dict[object, int] = {}
         for block in space.blocks:
             self.places |= {node.name: index for index, node in enumerate(nodes[block])}
             signature, groups = _signature(nodes[block], structure.values, group_of)
             self.kinds.append(signatures.setdefault(signature, len(signatures)))
             self.groups.append(groups)
+            inside = {n.name for n in nodes[block]}
+            touched = [i for i, b in enumerate(structure.branches) if inside.intersection(b.nodes)]
+            self.branches.append(tuple(touched))
             sizes, images = _sizes(nodes[block], structure.values, group_of)
             self.sizes.append(sizes)
             self.images.append(images)
             read = {str(n.target): n for node in nodes[block] for n in node.all_input_nodes}
             self.weights.append(
                 [
-                    _axes(structure.values[n.name][0], group_of)
+                    (
+                        _axes(structure.values[n.name][0], group_of),
+                        sum(
+                            1 << bit
+                            for bit, branch in enumerate(touched)
+                            if target in structure.branches[branch].parameters
+                        ),
+                    )
                     for target, n in read.items()
                     if n.op == "get_attr" and attribute(elastic.source, target).dim() > 1
                 ]

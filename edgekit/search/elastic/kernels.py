@@ -94,7 +94,7 @@ class ElasticKernels:
                 (part, self._variant(kind, part, counts, numbers))
                 for part, numbers in self._parts(blocks[block])
             ]
-            overhead = sizes[block] - self._bytes(block, widths, keys[0][2] == 1)
+            overhead = sizes[block] - self._bytes(block, widths, keys[0])
             for key in keys:
                 self._forms[key][tuple(parts)] += 1
                 self._overheads[key].append(overhead)
@@ -224,15 +224,23 @@ class ElasticKernels:
             genes: canonical ``(n, genes)``.
 
         Returns:
-            ``(blocks, n, 5)`` int64: own precision, then 2 * kind + precision of the block
-            before, of the one before that, of the block behind, and of the one behind that, -1
-            where there is none; and ``(blocks, n)`` bool.
+            ``(blocks, n, 5)`` int64: own precision plus twice a number that says which branches in
+            the block are left out, then 2 * kind + precision of the block before, of the one
+            before that, of the block behind, and of the one behind that, -1 where there is none;
+            and ``(blocks, n)`` bool.
         """
         active = self.space.is_there(genes).T
         own = genes[:, self.space.n_architecture :].T
+        skipped = genes[:, self.space.n_groups : self.space.n_architecture]
+        left_out = np.array(
+            [
+                sum((skipped[:, b] << i for i, b in enumerate(found)), np.zeros(len(genes), int))
+                for found in self.anatomy.branches
+            ]
+        )
         codes = own + 2 * np.array(self.anatomy.kinds)[:, None]
         around = np.full((*own.shape, 5), _NONE, np.int64)
-        around[:, :, 0] = own
+        around[:, :, 0] = own + 2 * left_out
         for order, first in ((range(len(own)), 1), (range(len(own) - 1, -1, -1), 3)):
             near, far = np.full((2, own.shape[1]), _NONE, np.int64)
             for block in order:
@@ -270,7 +278,7 @@ class ElasticKernels:
             for fixed, of in anatomy.sizes[block]
         )
         near = (before if before < 0 else before % 2, behind if behind < 0 else behind % 2)
-        has_float = own == 0 or 0 in near
+        has_float = own % 2 == 0 or 0 in near
         fills = tuple(self._fill(counts[i]) for i in anatomy.images[block]) if has_float else ()
         keys: list[Key] = [
             (0, kind, own, before, before2, behind, behind2, fills),
@@ -297,17 +305,20 @@ class ElasticKernels:
             for part, variant in parts
         ]
 
-    def _bytes(self, block: int, widths: Sequence[int], is_int8: bool) -> int:
+    def _bytes(self, block: int, widths: Sequence[int], key: Key) -> int:
+        """Of the matrices and filters that are left of a block."""
+        left_out, precision = divmod(int(key[2]), 2)  # type: ignore[call-overload]
         total = 0
-        for axes in self.anatomy.weights[block]:
-            sizes = [fixed + sum(n * widths[g] for g, n in of.items()) for fixed, of in axes]
-            total += int(np.prod(sizes)) * (1 if is_int8 else 4)
+        for axes, branches in self.anatomy.weights[block]:
+            if not branches & left_out:
+                sizes = [fixed + sum(n * widths[g] for g, n in of.items()) for fixed, of in axes]
+                total += int(np.prod(sizes)) * (1 if precision else 4)
         return total
 
     def block_size_bytes(self, block: int, keys: Sequence[Key], widths: Sequence[int]) -> float:
         """Bytes of a block in the model file."""
         key = next(key for key in keys if key in self._overheads)
-        return self._bytes(block, widths, keys[0][2] == 1) + float(np.mean(self._overheads[key]))
+        return self._bytes(block, widths, keys[0]) + float(np.mean(self._overheads[key]))
 
 
 def learn_kernels(

@@ -73,6 +73,42 @@ def test_kernels_are_told_as_exporting_and_lowering_gives_them(
     assert all(again.of(c) == kernels.of(c) for c in candidates)
 
 
+class PostNorm(nn.Module):
+    """Residual MLPs whose norm stays where they are left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Conv2d(3, 32, 8, 8)
+        self.mlps = nn.ModuleList(
+            nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 32)) for _ in range(3)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(32) for _ in range(3))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.start(x).flatten(2).transpose(1, 2)
+        for mlp, norm in zip(self.mlps, self.norms, strict=True):
+            x = norm(x + mlp(x))
+        return self.head(x.mean(1))
+
+
+def test_what_is_left_of_a_block_whose_branch_is_left_out_is_told(tmp_path: Path) -> None:
+    networks = networks_of(space(PostNorm(), torch.zeros(2, 3, 32, 32)))
+    assert isinstance(networks, ElasticNetworks)
+    kernels = networks.lowered(tmp_path, n_threads=1, progress=QUIET)
+    made = networks.space
+    genes = made.sample(8, np.random.default_rng(7))
+    genes[:, made.n_architecture :] = 0
+    for row in made.canonical(genes).tolist():
+        candidate = Candidate(tuple(row))
+        model = networks.model(candidate)
+        assert all(kernels.are_exact(candidate, lower(model)))
+        described = kernels._described(candidate)
+        widths = made.decode(candidate).n_channels
+        size = sum(kernels.block_size_bytes(block, keys, widths) for block, keys, _ in described)
+        assert size == pytest.approx(model.ByteSize(), rel=0.05)
+
+
 def test_costs_are_the_sum_of_the_kernels_and_name_what_is_not_known(
     networks: ElasticNetworks, predictor: KernelPredictor, kernels: ElasticKernels
 ) -> None:
