@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from edgekit.core.task import Task
 from edgekit.training.loop import LEARNING_RATE, TrainRecipe
 
-GENTLE = 0.25
-"""Learning rates of pretrained weights, relative to those of new ones."""
+GENTLE, N_FREE_EPOCHS = 0.25, 4.0
+"""Learning rates of pretrained weights, relative to those of new ones, in a short training.
+
+From so many epochs on they are as high: a network that lost a part of itself is better off when it
+learns anew (Renda et al. 2020, arXiv 2003.02389)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,9 @@ class Effort:
         n_evaluations: candidates that are measured.
         population: candidates a strategy asks for at once.
         n_table_networks: random networks measured to correct the cost table.
+        n_finalists: of the best inside the limits, how many are trained for a little before one is
+            chosen.
+        trial_images: images each of them is trained on, counting repeats.
         narrow: use the narrow space that trains in a minute.
     """
 
@@ -32,6 +38,8 @@ class Effort:
     n_evaluations: int
     population: int
     n_table_networks: int
+    n_finalists: int
+    trial_images: int
     narrow: bool
 
     def recipe(
@@ -44,8 +52,8 @@ class Effort:
             n_images: counting repeats, 0 or more; taken as whole epochs, but for weights that were
                 trained before.
             seed: of order, augmentation and sampled sub-networks.
-            is_pretrained: weights that were trained before get lower rates and images of the full
-                side from the first step.
+            is_pretrained: weights that were trained before get lower rates, the shorter the
+                training the lower, and images of the full side from the first step.
         """
         if not n_images:
             return None
@@ -58,19 +66,21 @@ class Effort:
         )
         if not is_pretrained:
             return recipe
+        n_epochs = n_images / len(task.train)
+        rate = GENTLE + (1 - GENTLE) * min(1.0, n_epochs / N_FREE_EPOCHS)
         return replace(
             recipe,
-            n_epochs=n_images / len(task.train),
-            learning_rate=recipe.learning_rate * GENTLE,
-            filter_rate=recipe.filter_rate * GENTLE,
+            n_epochs=n_epochs,
+            learning_rate=recipe.learning_rate * rate,
+            filter_rate=recipe.filter_rate * rate,
             small_share=0.0,
         )
 
 
-FULL = Effort(405_000, 450_000, 64, 32, 8, 48, narrow=False)
-QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, narrow=True)
-FULL_MODULE = Effort(90_000, 270_000, 128, 64, 16, 36, narrow=False)
-QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 16, narrow=False)
+FULL = Effort(405_000, 450_000, 64, 32, 8, 48, 0, 0, narrow=False)
+QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, 0, 0, narrow=True)
+FULL_MODULE = Effort(90_000, 450_000, 128, 64, 16, 36, 6, 22_500, narrow=False)
+QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 16, 0, 0, narrow=False)
 
 
 def full_effort(*, is_pretrained: bool) -> Effort:

@@ -40,6 +40,7 @@ from edgekit.report.page import render_fit, render_profile, render_verify, write
 from edgekit.search.chooser import Chooser
 from edgekit.search.elastic.kernels import KERNELS_FILE
 from edgekit.search.elastic.space import ElasticSpace
+from edgekit.search.finalists import with_finalists
 from edgekit.search.finetuning import finetuned, fit_for_int8
 from edgekit.search.mbconv.costs import BLOCKS_FILE
 from edgekit.search.networks import WEIGHTS
@@ -177,6 +178,10 @@ def run_search(
         n_evaluations=effort.n_evaluations,
         population=effort.population,
         n_table_networks=effort.n_table_networks,
+        n_finalists=effort.n_finalists,
+        trial=effort.recipe(task, effort.trial_images, seed + 4, is_pretrained=pretrained)
+        if effort.n_finalists
+        else None,
         seed=seed,
     )
     provenance: dict[str, object] = {
@@ -189,9 +194,9 @@ def run_search(
     write_settings(folder, settings, provenance)
     if supernet is not None:
         _take_over(supernet, folder, settings)
-    return execute(
-        folder, networks, settings, task, profile.predictor, progress=progress or Progress()
-    )
+    progress = progress or Progress()
+    run = execute(folder, networks, settings, task, profile.predictor, progress=progress)
+    return with_finalists(run, task, progress=progress)
 
 
 def resume_search(
@@ -224,7 +229,8 @@ def resume_search(
     profile = DeviceProfile.load(Path(settings.profile))
     profile.check_current(Target(settings.target))
     networks = networks_of(space_of_run(settings, space))
-    return execute(folder, networks, settings, task, profile.predictor, progress=progress)
+    run = execute(folder, networks, settings, task, profile.predictor, progress=progress)
+    return with_finalists(run, task, progress=progress)
 
 
 def task_of(settings: RunSettings, progress: Progress) -> Task:

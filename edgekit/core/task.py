@@ -133,6 +133,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def evenly(self, n_most: int) -> Split:
+        """At most ``n_most`` images, spread evenly: the order may follow the classes."""
+        if len(self) <= n_most:
+            return self
+        index = np.linspace(0, len(self) - 1, n_most).astype(np.int64)
+        return Split(self.images[index], self.labels[index])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:

@@ -35,7 +35,7 @@ class Chooser:
         self.table: CostTable = run.table
 
     def next(self) -> Evaluated:
-        """The most accurate candidate that measured inside, those still predicted inside first.
+        """The best candidate that measured inside, those still predicted inside first.
 
         Raises:
             Infeasible: none is left; names the binding limit and the nearest pair.
@@ -47,7 +47,7 @@ class Chooser:
         limit_s = self._limits.latency_s or math.inf
         return min(
             inside,
-            key=lambda e: (self._expected_s(e) > limit_s, -e.accuracy.top1, e.latency.p50_s),
+            key=lambda e: (self._expected_s(e) > limit_s, *self._run.rank(e)),
         )
 
     def reject(self, chosen: Candidate, found: Evaluated) -> str:

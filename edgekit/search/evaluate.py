@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edgekit.core.candidate import Candidate
 from edgekit.core.target import Target
-from edgekit.core.task import Split, Task
+from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.probe import probe
 from edgekit.search.networks import Networks
@@ -39,7 +37,7 @@ class Evaluator:
         self._networks, self._task, self._target = networks, task, target
         self._known_fast_s = known_fast_s
         self._weight_max = probe(target).int8_weight_max
-        self._validation = evenly(task.validation, MAX_VALIDATION)
+        self._validation = task.validation.evenly(MAX_VALIDATION)
 
     def __call__(self, candidate: Candidate) -> Evaluated:
         """Measure one candidate.
@@ -59,11 +57,3 @@ class Evaluator:
             known_fast_s=self._known_fast_s,
         )[candidate.text]
         return Evaluated(candidate, accuracy, latency, model.ByteSize())
-
-
-def evenly(split: Split, n_most: int) -> Split:
-    """At most ``n_most`` images, spread evenly over a split whose order may follow the classes."""
-    if len(split) <= n_most:
-        return split
-    index = np.linspace(0, len(split) - 1, n_most).astype(np.int64)
-    return Split(split.images[index], split.labels[index])

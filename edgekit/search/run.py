@@ -6,15 +6,15 @@ measured front
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import Infeasible, InputError
-from edgekit.core.figures import Measured
+from edgekit.core.figures import Measured, MeasuredAccuracy
 from edgekit.core.files import read_json, write_json
 from edgekit.core.limits import Limits
 from edgekit.core.progress import Progress
@@ -35,7 +35,7 @@ from edgekit.search.strategies import strategy_named
 from edgekit.training.loop import TrainRecipe
 
 RUN_FILE = "run.json"
-_KIND, _SCHEMA = "edgekit-run", 3
+_KIND, _SCHEMA = "edgekit-run", 4
 _MAY_BE_LOST = 10
 
 
@@ -60,6 +60,9 @@ class RunSettings:
         n_evaluations: candidates to measure, above 0.
         population: candidates a strategy asks for at once, above 0.
         n_table_networks: random networks measured to correct the cost table, 0 or more.
+        n_finalists: of the best inside the limits, how many are trained for a little before one is
+            chosen, 0 or more.
+        trial: the recipe of that; None where there are none.
         seed: of every random choice.
 
     Raises:
@@ -81,6 +84,8 @@ class RunSettings:
     n_evaluations: int
     population: int
     n_table_networks: int
+    n_finalists: int
+    trial: TrainRecipe | None
     seed: int
 
     def __post_init__(self) -> None:
@@ -89,6 +94,7 @@ class RunSettings:
             ("n_evaluations", 1),
             ("population", 1),
             ("n_table_networks", 0),
+            ("n_finalists", 0),
             ("seed", 0),
         ):
             if getattr(self, name) < least:
@@ -108,8 +114,7 @@ class RunSettings:
         fields = dict(document)
         try:
             space = _recipe_from_json(fields.pop("space"))
-            given = fields.pop("training")
-            training = None if given is None else TrainRecipe(**given)  # type: ignore[arg-type]
+            training, trial = (_training(fields.pop(name)) for name in ("training", "trial"))
             limits = Limits(**fields.pop("limits"))  # type: ignore[arg-type]
             fast_s = tuple(float(value) for value in fields.pop("reference_fast_s"))  # type: ignore[attr-defined]
             mean, std = (_triple(fields.pop(name)) for name in ("mean", "std"))
@@ -118,6 +123,7 @@ class RunSettings:
                 std=std,
                 space=space,
                 training=training,
+                trial=trial,
                 limits=limits,
                 reference_fast_s=fast_s,
                 **fields,  # type: ignore[arg-type]
@@ -133,6 +139,10 @@ def _triple(values: object) -> tuple[float, float, float]:
         raise TypeError(f"mean and std are three numbers each, got {values!r}")
     red, green, blue = map(float, values)
     return red, green, blue
+
+
+def _training(document: object) -> TrainRecipe | None:
+    return None if document is None else TrainRecipe(**document)  # type: ignore[arg-type]
 
 
 def _recipe_from_json(document: object) -> MBConvRecipe | ElasticRecipe:
@@ -181,6 +191,7 @@ class Run:
         networks: of its space, trained.
         table: the corrected cost table.
         measured: every measured candidate, in order.
+        tried: accuracy of finalists after a short training, by candidate.
     """
 
     folder: Path
@@ -188,6 +199,7 @@ class Run:
     networks: Networks
     table: CostTable
     measured: tuple[Evaluated, ...]
+    tried: Mapping[Candidate, MeasuredAccuracy] = field(default_factory=dict)
 
     @property
     def space(self) -> SearchSpace:
@@ -199,7 +211,7 @@ class Run:
         return front(self.measured)
 
     def best(self, limits: Limits | None = None) -> Evaluated:
-        """The most accurate measured candidate inside the limits; ties go to the faster one.
+        """The most accurate finalist, or where there is none the most accurate candidate inside.
 
         Raises:
             Infeasible: none is inside; names the limit that binds and the nearest feasible pair.
@@ -207,12 +219,21 @@ class Run:
         return self.ranked(limits)[0]
 
     def ranked(self, limits: Limits | None = None) -> list[Evaluated]:
-        """Measured candidates inside the limits, best first; raises as ``best`` does."""
+        """Measured candidates inside the limits, best first; raises as ``best`` does.
+
+        Finalists come first, by what their short training gave; ties go to the faster one.
+        """
         limits = limits or self.settings.limits
         inside = [entry for entry in self.measured if entry.meets(limits)]
         if not inside:
             raise infeasible(self.measured, limits)
-        return sorted(inside, key=lambda e: (-e.accuracy.top1, e.latency.p50_s))
+        return sorted(inside, key=self.rank)
+
+    def rank(self, entry: Evaluated) -> tuple[bool, float, float]:
+        """What measured candidates are sorted by, best first."""
+        tried = self.tried.get(entry.candidate)
+        top1 = (tried or entry.accuracy).top1
+        return (tried is None, -top1, entry.latency.p50_s)
 
 
 def infeasible(measured: Sequence[Evaluated], limits: Limits) -> Infeasible:

@@ -23,7 +23,7 @@ from edgekit.core.files import write_json
 from edgekit.core.limits import Limits
 from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.task import load_task
-from edgekit.search.evaluate import MAX_VALIDATION, evenly
+from edgekit.search.evaluate import MAX_VALIDATION
 from edgekit.search.problem import Evaluated, SearchProblem
 from edgekit.search.run import Run
 from edgekit.search.strategies import STRATEGIES, strategy_named
@@ -38,7 +38,7 @@ class Oracle:
 
     def __init__(self, run: Run, data: str) -> None:
         self.run, self.task = run, load_task(data, seed=run.settings.seed)
-        self.validation = evenly(self.task.validation, MAX_VALIDATION)
+        self.validation = self.task.validation.evenly(MAX_VALIDATION)
         self.known: dict[Candidate, MeasuredAccuracy] = {}
 
     def __call__(self, candidate: Candidate) -> Evaluated:

@@ -239,3 +239,9 @@ def test_importing_the_task_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_part_of_a_split_is_spread_over_all_of_it() -> None:
+    split = Split(np.zeros((100, 1, 1, 3), np.uint8), np.arange(100))
+    assert split.evenly(100) is split
+    assert split.evenly(4).labels.tolist() == [0, 33, 66, 99]

@@ -10,7 +10,7 @@ import torch
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.progress import Progress
-from edgekit.core.task import Split, Task
+from edgekit.core.task import Task
 from edgekit.devices.networks.lowering import lower
 from edgekit.devices.predicting.fitting import fit_predictor
 from edgekit.devices.predicting.predictor import KernelPredictor
@@ -60,10 +60,8 @@ def networks(space: MBConvSpace) -> MBConvNetworks:
 @pytest.fixture(scope="session")
 def small_task(digits_task: Task) -> Task:
     """Digits with 128 images for training and 64 for each other part but the test."""
-    parts = {
-        name: _evenly(getattr(digits_task, name), 64) for name in ("validation", "calibration")
-    }
-    return replace(digits_task, train=_evenly(digits_task.train, 128), **parts)
+    parts = {name: getattr(digits_task, name).evenly(64) for name in ("validation", "calibration")}
+    return replace(digits_task, train=digits_task.train.evenly(128), **parts)
 
 
 def sample_by_law(space: MBConvSpace, candidate: Candidate) -> NetworkSample:
@@ -75,8 +73,3 @@ def sample_by_law(space: MBConvSpace, candidate: Candidate) -> NetworkSample:
     return NetworkSample(
         candidate.text, family, "mixed", kernels, label_s, (label_s, label_s), times_s
     )
-
-
-def _evenly(split: Split, n: int) -> Split:
-    index = np.linspace(0, len(split) - 1, n).astype(int)
-    return Split(split.images[index], split.labels[index])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.target import Target
-from edgekit.core.task import Split, Task
-from edgekit.search.evaluate import Evaluator, evenly
+from edgekit.core.task import Task
+from edgekit.search.evaluate import Evaluator
 from edgekit.search.mbconv.lowering import candidate_model
 from edgekit.search.mbconv.networks import MBConvNetworks
 from tests.line import patient
@@ -30,9 +29,3 @@ def test_an_evaluation_measures_all_three_figures(
     assert entry.size_bytes == pytest.approx(
         candidate_model(networks.space, MIXED).ByteSize(), rel=0.01
     )
-
-
-def test_a_part_of_a_split_is_spread_over_all_of_it() -> None:
-    split = Split(np.zeros((100, 1, 1, 3), np.uint8), np.arange(100))
-    assert evenly(split, 100) is split
-    assert evenly(split, 4).labels.tolist() == [0, 33, 66, 99]

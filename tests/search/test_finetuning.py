@@ -43,6 +43,8 @@ def run(networks: MBConvNetworks, tmp_path: Path) -> Run:
         n_evaluations=1,
         population=1,
         n_table_networks=0,
+        n_finalists=0,
+        trial=None,
         seed=0,
     )
     return Run(tmp_path, settings, networks, formula_table(networks.space), ())

@@ -53,6 +53,8 @@ SETTINGS = RunSettings(
     n_evaluations=3,
     population=2,
     n_table_networks=0,
+    n_finalists=0,
+    trial=None,
     seed=3,
 )
 

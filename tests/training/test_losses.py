@@ -27,6 +27,12 @@ def test_distillation_is_the_cross_entropy_with_the_teachers_shares() -> None:
     assert float(loss) == pytest.approx(-0.8 * math.log(1 / 4) - 0.2 * math.log(3 / 4))
 
 
+def test_a_temperature_softens_both_sides_and_keeps_the_size_of_the_gradient() -> None:
+    loss = distillation(LOGITS[:1], LOGITS[1:], 2.0)
+    low, high = math.log(1 + math.sqrt(3)), math.log(1 + 1 / math.sqrt(3))
+    assert float(loss) == pytest.approx(4 * (2 / 3 * low + 1 / 3 * high))
+
+
 def test_distillation_pulls_the_student_and_not_the_teacher() -> None:
     student, teacher = LOGITS.clone().requires_grad_(), LOGITS.flip(0).requires_grad_()
     distillation(student, teacher).backward()
