@@ -157,15 +157,14 @@ def search(
     _check_inputs(space, data, out, supernet)
     from edgekit.devices.profile import DeviceProfile
     from edgekit.devices.shipped import profile_folder
-    from edgekit.spaces import space_of
-    from edgekit.workflow import run_search
+    from edgekit.workflow import run_search, space_for
 
     progress = Progress(quiet=as_json)
     profile = profile_folder(profile)
     known = DeviceProfile.load(profile)
     task = _normalised(_load(data, seed, resolution, progress), mean, std)
     run = run_search(
-        space_of(space, task, narrow=quick),
+        space_for(space, task, known.facts, narrow=quick, supernet=supernet),
         task,
         known,
         out=out,

@@ -79,7 +79,7 @@ class Effort:
 
 FULL = Effort(405_000, 450_000, 64, 32, 8, 48, 0, 0, narrow=False)
 QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, 0, 0, narrow=True)
-FULL_MODULE = Effort(90_000, 450_000, 128, 64, 16, 36, 6, 22_500, narrow=False)
+FULL_MODULE = Effort(90_000, 450_000, 64, 64, 16, 36, 4, 22_500, narrow=False)
 QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 16, 0, 0, narrow=False)
 
 

@@ -20,7 +20,7 @@ from edgekit.core.module_text import ModuleText
 from edgekit.core.task import Preprocessing, Split, Task
 from edgekit.export.onnx_model import export_onnx
 from edgekit.export.quantise import quantise_blocks
-from edgekit.export.run import measure_accuracy
+from edgekit.export.run import measure_accuracy, measure_loss
 from edgekit.search.elastic.capture import Example
 from edgekit.search.elastic.network import ElasticNetwork
 from edgekit.search.elastic.networks import ElasticNetworks, Runtime
@@ -71,7 +71,8 @@ def space(
         n_classes: of a built-in space, classes, at least 2.
         narrow: of a built-in space, the version that trains in a minute.
         ratios: of a module, widths relative to the whole, ascending, the last 1.
-        multiple: of a module, channels are rounded up to a multiple of it.
+        multiple: of a module, channels are rounded up to a multiple of it; best what the kernels
+            of the device take at a time (``DeviceFacts.vector_channels``).
         model: of a module, where it came from, for people.
 
     Raises:
@@ -88,28 +89,30 @@ def space(
     return MBConvSpace(make(resolution, n_classes))
 
 
-def space_of(text: str, task: Task, *, narrow: bool = False) -> AnySpace:
+def space_of(text: str, task: Task, *, narrow: bool = False, multiple: int = MULTIPLE) -> AnySpace:
     """The space behind the text of a command.
 
     Args:
         text: ``mbconv``, or ``FILE.py:NAME``, a module in a Python file.
         task: says which images and classes it is for.
         narrow: of a built-in space, the version that trains in a minute.
+        multiple: of a module, as ``space`` takes it.
 
     Raises:
         InputError: as ``space`` and ``load_module``, or the module takes other images or answers
             other classes.
     """
     if ":" in text:
-        return module_space(text, task)
+        return module_space(text, task, multiple)
     side, n_classes = task.preprocessing.resolution, len(task.labels)
     return space(text, resolution=side, n_classes=n_classes, narrow=narrow)
 
 
-def module_space(text: str, task: Task) -> ElasticSpace:
+def module_space(text: str, task: Task, multiple: int = MULTIPLE) -> ElasticSpace:
     """The space of a module in a Python file; see ``space_of``."""
     side = task.preprocessing.resolution
-    made = space(load_module(text), torch.zeros(2, 3, side, side), model=text)
+    example = torch.zeros(2, 3, side, side)
+    made = space(load_module(text), example, multiple=multiple, model=text)
     fitting_recipe(made, task)
     return made
 
@@ -173,7 +176,11 @@ def _accuracy(
     return measure_accuracy(model, split, preprocessing, name=name, n_threads=n_threads)
 
 
-_RUNTIME = Runtime(export_onnx, _quantised, _accuracy)
+def _loss(model: ModelProto, split: Split, preprocessing: Preprocessing) -> float:
+    return measure_loss(model, split, preprocessing, n_threads=os.cpu_count() or 1)
+
+
+_RUNTIME = Runtime(export_onnx, _quantised, _accuracy, _loss)
 
 
 def fitting_recipe(space: AnySpace, task: Task) -> MBConvRecipe | ElasticRecipe:

@@ -23,7 +23,7 @@ from edgekit.core.provenance import git_revision, utc_now, versions
 from edgekit.core.target import Target
 from edgekit.core.task import Task, load_task
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
-from edgekit.devices.probe import probe
+from edgekit.devices.probe import DeviceFacts, probe
 from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
 from edgekit.devices.shipped import profile_folder
 from edgekit.devices.transferring import N_NETWORKS, profile_by_transfer
@@ -197,6 +197,25 @@ def run_search(
     progress = progress or Progress()
     run = execute(folder, networks, settings, task, profile.predictor, progress=progress)
     return with_finalists(run, task, progress=progress)
+
+
+def space_for(
+    text: str, task: Task, facts: DeviceFacts, *, narrow: bool, supernet: Path | None
+) -> AnySpace:
+    """The space behind the text of a command, its widths as the kernels of a device like them.
+
+    Args:
+        text: as ``space_of`` takes it.
+        task: the data.
+        facts: of the device.
+        narrow: as ``space_of`` takes it.
+        supernet: run folder whose weights are to be taken over, whose widths count then.
+    """
+    multiple = facts.vector_channels
+    if supernet is not None:
+        recipe = read_settings(supernet).space
+        multiple = getattr(recipe, "multiple", multiple)
+    return space_of(text, task, narrow=narrow, multiple=multiple)
 
 
 def resume_search(
@@ -436,7 +455,11 @@ def fit(
     """
     out, target, progress = Path(out), _target(target), progress or Progress()
     narrow = effort is not None and effort.narrow
-    chosen = space_of(space, task, narrow=narrow) if isinstance(space, str) else space
+    chosen: AnySpace = (
+        space_for(space, task, probe(target), narrow=narrow, supernet=supernet)
+        if isinstance(space, str)
+        else space
+    )
     fitting_recipe(chosen, task)
     strategy_named(strategy)
     check_place(out / "bundle")

@@ -80,6 +80,29 @@ def measure_accuracy(
     return MeasuredAccuracy(n_correct, len(split), name)
 
 
+def measure_loss(
+    model: Model, split: Split, preprocessing: Preprocessing, *, n_threads: int = 1
+) -> float:
+    """Mean cross-entropy of a network over a split, in nats.
+
+    It tells networks apart that are right about equally often, or hardly ever.
+
+    Args:
+        model: the network as it will run.
+        split: some images and their classes, all taken at once.
+        preprocessing: of the network.
+        n_threads: of the session.
+
+    Raises:
+        InputError: a model that cannot be loaded, or images it does not take.
+    """
+    images = preprocessing.apply(split.images)
+    logits = logits_of(model, images, n_threads=n_threads).astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    right = logits[np.arange(len(split)), split.labels]
+    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - right))
+
+
 def batch_size_of(session: ort.InferenceSession) -> int:
     """Images a session takes at once: what its input fixes, else as many as keep memory small."""
     batch, *rest = session.get_inputs()[0].shape

@@ -25,6 +25,8 @@ class Evaluator:
         target: where latency is measured.
         known_fast_s: reference kernels when the target was profiled, as ``measure_models`` takes
             them.
+        by_loss: rank by the loss on the calibration split, for weights that were not trained to be
+            cut: of such networks many are right about as often as chance.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class Evaluator:
         task: Task,
         target: Target,
         known_fast_s: Sequence[float] = (),
+        *,
+        by_loss: bool = False,
     ) -> None:
         self._networks, self._task, self._target = networks, task, target
-        self._known_fast_s = known_fast_s
+        self._known_fast_s, self._by_loss = known_fast_s, by_loss
         self._weight_max = probe(target).int8_weight_max
         self._validation = task.validation.evenly(MAX_VALIDATION)
 
@@ -48,6 +52,9 @@ class Evaluator:
         net, task = self._networks.extract(candidate), self._task
         prepared = self._networks.prepared(net, candidate, task, self._weight_max)
         accuracy = prepared.accuracy(self._validation, task.preprocessing, "validation")
+        loss = None
+        if self._by_loss:
+            loss = prepared.loss(task.calibration, task.preprocessing)
         model = prepared.model()
         latency = measure_models(
             {candidate.text: model},
@@ -56,4 +63,4 @@ class Evaluator:
             patience_s=LONG_PATIENCE_S,
             known_fast_s=self._known_fast_s,
         )[candidate.text]
-        return Evaluated(candidate, accuracy, latency, model.ByteSize())
+        return Evaluated(candidate, accuracy, latency, model.ByteSize(), loss)

@@ -30,6 +30,9 @@ class Prepared(Protocol):
     def accuracy(self, split: Split, preprocessing: Preprocessing, name: str) -> MeasuredAccuracy:
         """Top-1 on a split, int8 blocks in int8."""
 
+    def loss(self, split: Split, preprocessing: Preprocessing) -> float:
+        """Mean cross-entropy on a split in nats, int8 blocks in int8."""
+
 
 class Networks(Protocol):
     """The networks of a space, in one set of weights.

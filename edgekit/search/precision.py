@@ -16,10 +16,9 @@ from edgekit.core.precision import Precision
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import compare_models
-from edgekit.search.evaluate import Evaluator
 from edgekit.search.networks import Networks
 from edgekit.search.problem import Evaluated
-from edgekit.search.run import Run
+from edgekit.search.run import Run, evaluator
 from edgekit.search.space import int8_blocks, uniform_precision, with_precision
 from edgekit.search.store import Trials
 
@@ -77,9 +76,7 @@ def settle_precision(
     trials = Trials(run.folder, run.space)
     measured = {e.candidate: e for e in trials.all()}
     if found.candidate not in measured:
-        target, fast_s = Target(run.settings.target), run.settings.reference_fast_s
-        evaluate = Evaluator(run.networks, task, target, fast_s)
-        measured[found.candidate] = evaluate(found.candidate)
+        measured[found.candidate] = evaluator(run.networks, task, run.settings)(found.candidate)
         trials.add(measured[found.candidate])
     return measured[found.candidate], found.notes
 

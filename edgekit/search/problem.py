@@ -26,12 +26,20 @@ class Evaluated:
             supernet.
         latency: on the device, in the runtime.
         size_bytes: bytes of its serialised model.
+        loss: mean cross-entropy on the calibration split in nats, where candidates are ranked by
+            it.
     """
 
     candidate: Candidate
     accuracy: MeasuredAccuracy
     latency: Measured
     size_bytes: int
+    loss: float | None = None
+
+    @property
+    def merit(self) -> float:
+        """What candidates are ranked by, the more the better: top-1, or minus the loss."""
+        return self.accuracy.top1 if self.loss is None else -self.loss
 
     def meets(self, limits: Limits) -> bool:
         """Whether the measured figures keep the limits."""

@@ -232,8 +232,8 @@ class Run:
     def rank(self, entry: Evaluated) -> tuple[bool, float, float]:
         """What measured candidates are sorted by, best first."""
         tried = self.tried.get(entry.candidate)
-        top1 = (tried or entry.accuracy).top1
-        return (tried is None, -top1, entry.latency.p50_s)
+        merit = entry.merit if tried is None else tried.top1
+        return (tried is None, -merit, entry.latency.p50_s)
 
 
 def infeasible(measured: Sequence[Evaluated], limits: Limits) -> Infeasible:
@@ -289,12 +289,12 @@ def execute(
     Raises:
         TooNoisy: a latency could not be had; resume when the machine is quiet.
     """
-    space, target = networks.space, Target(settings.target)
+    space = networks.space
     networks.train(task, settings.training, folder, progress=progress)
     table = cost_table(folder, networks, settings, predictor, progress=progress)
     trials = Trials(folder, space)
     strategy = strategy_named(settings.strategy)
-    evaluate = Evaluator(networks, task, target, settings.reference_fast_s)
+    evaluate = evaluator(networks, task, settings)
     problem = SearchProblem(
         space, table, settings.limits, settings.n_evaluations, settings.population, settings.seed
     )
@@ -317,6 +317,12 @@ def execute(
                     update(len(measured), best)
                 history.append(measured[candidate])
     return Run(folder, settings, networks, table, tuple(measured.values()))
+
+
+def evaluator(networks: Networks, task: Task, settings: RunSettings) -> Evaluator:
+    """What measures the candidates of a run; by their loss where no weights were trained."""
+    target, by_loss = Target(settings.target), settings.training is None
+    return Evaluator(networks, task, target, settings.reference_fast_s, by_loss=by_loss)
 
 
 def _quantile_ratio(
@@ -394,5 +400,5 @@ def _best_so_far(measured: Collection[Evaluated], limits: Limits) -> str:
     inside = [entry for entry in measured if entry.meets(limits)]
     if not inside:
         return "nothing inside the limits yet"
-    best = max(inside, key=lambda e: e.accuracy.top1)
+    best = max(inside, key=lambda e: e.merit)
     return f"best so far {best.accuracy.top1:.1%} at {format_duration(best.latency.p50_s)}"

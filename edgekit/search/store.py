@@ -71,6 +71,7 @@ class Trials:
                 user_attrs={
                     "accuracy": asdict(entry.accuracy),
                     "latency": asdict(entry.latency),
+                    "loss": entry.loss,
                 },
             )
         )
@@ -89,7 +90,8 @@ class Trials:
         genes = tuple(int(trial.params[name]) for name in self._distributions)
         accuracy = MeasuredAccuracy(**trial.user_attrs["accuracy"])
         latency = measured_from_json(trial.user_attrs["latency"])
-        return Evaluated(Candidate(genes), accuracy, latency, int(trial.values[2]))
+        loss = trial.user_attrs["loss"]
+        return Evaluated(Candidate(genes), accuracy, latency, int(trial.values[2]), loss)
 
 
 def save_table_networks(folder: Path, entries: Sequence[tuple[Candidate, Measured]]) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from edgekit.core.errors import InputError
 from edgekit.core.task import Split, Task
 from edgekit.devices.networks.graph import GraphBuilder
-from edgekit.export.run import logits_of, measure_accuracy
+from edgekit.export.run import logits_of, measure_accuracy, measure_loss
 from tests.export.conftest import Exported
 
 
@@ -27,6 +29,14 @@ def test_accuracy_is_counted_over_the_whole_split(exported: Exported, digits_tas
     assert found.n_correct == (logits.argmax(1) == digits_task.test.labels).sum()
     assert found.split == "test"
     assert found.top1 > 0.85
+
+
+def test_the_loss_is_the_mean_cross_entropy(exported: Exported, digits_task: Task) -> None:
+    split, preprocessing = digits_task.calibration, digits_task.preprocessing
+    logits = logits_of(exported.mixed, preprocessing.apply(split.images))
+    expected = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(split.labels))
+    found = measure_loss(exported.mixed, split, preprocessing, n_threads=2)
+    assert found == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_model_with_a_fixed_batch_runs_image_by_image() -> None:

@@ -29,3 +29,16 @@ def test_an_evaluation_measures_all_three_figures(
     assert entry.size_bytes == pytest.approx(
         candidate_model(networks.space, MIXED).ByteSize(), rel=0.01
     )
+    assert entry.loss is None
+    assert entry.merit == entry.accuracy.top1
+
+
+def test_candidates_of_weights_that_were_not_trained_for_it_are_ranked_by_their_loss(
+    networks: MBConvNetworks, small_task: Task
+) -> None:
+    evaluate = Evaluator(networks, small_task, Target(), by_loss=True)
+    entry = patient(lambda: evaluate(MIXED))
+    prepared = networks.prepared(networks.extract(MIXED), MIXED, small_task)
+    loss = prepared.loss(small_task.calibration, small_task.preprocessing)
+    assert entry.loss == pytest.approx(loss)
+    assert entry.merit == -entry.loss

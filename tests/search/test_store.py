@@ -53,6 +53,14 @@ def test_trials_come_back_exactly_and_in_order(space: MBConvSpace, tmp_path: Pat
     assert Trials(tmp_path, space).all() == entries
 
 
+def test_the_loss_candidates_are_ranked_by_comes_back(space: MBConvSpace, tmp_path: Path) -> None:
+    entry = replace(evaluated(space.largest(), 0.5, 1e-3, 10), loss=0.75)
+    Trials(tmp_path, space).add(entry)
+    (back,) = Trials(tmp_path, space).all()
+    assert back == entry
+    assert back.merit == -0.75
+
+
 def test_a_latency_without_p99_comes_back(space: MBConvSpace, tmp_path: Path) -> None:
     entry = evaluated(space.largest(), 0.5, 1e-3, 10)
     entry = replace(entry, latency=replace(entry.latency, p99_s=float("nan")))

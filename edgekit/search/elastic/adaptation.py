@@ -9,14 +9,13 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.precision import Precision
 from edgekit.search.elastic.space import ElasticSpace
+from edgekit.search.elastic.teaching import TEMPERATURE
 from edgekit.search.space import uniform_precision
 from edgekit.training.autocast import fast_products
 from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation
 
 SAMPLINGS = ("sandwich", "nested")
-TEMPERATURE = 4.0
-"""Of the original's answers: on its own training images it is nearly sure of every one."""
 
 
 def adapting_objective(

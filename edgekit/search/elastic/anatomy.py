@@ -108,12 +108,8 @@ def _sizes(
 
 def _along(value: Value, dim: int, group_of: dict[int, int]) -> Axis:
     """The size along one dimension."""
-    block = value.block_at(dim)
-    if block is None:
-        return value.shape[dim], {}
-    axis = block.dims.index(dim)
-    lines = np.moveaxis(block.labels, axis, 0).reshape(block.labels.shape[axis], -1)
-    return _counted(lines[:, 0], group_of)
+    lines = value.lines(dim)
+    return (value.shape[dim], {}) if lines is None else _counted(lines[:, 0], group_of)
 
 
 def _signature(

@@ -224,10 +224,10 @@ class ElasticKernels:
             genes: canonical ``(n, genes)``.
 
         Returns:
-            ``(blocks, n, 5)`` int64: own precision plus twice a number that says which branches in
+            ``(blocks, n, 6)`` int64: own precision plus twice a number that says which branches in
             the block are left out, then 2 * kind + precision of the block before, of the one
-            before that, of the block behind, and of the one behind that, -1 where there is none;
-            and ``(blocks, n)`` bool.
+            before that, of the block behind, and of the one behind that, -1 where there is none,
+            then its place in its run of one precision, see ``_run``; and ``(blocks, n)`` bool.
         """
         active = self.space.is_there(genes).T
         own = genes[:, self.space.n_architecture :].T
@@ -239,8 +239,9 @@ class ElasticKernels:
             ]
         )
         codes = own + 2 * np.array(self.anatomy.kinds)[:, None]
-        around = np.full((*own.shape, 5), _NONE, np.int64)
+        around = np.full((*own.shape, 6), _NONE, np.int64)
         around[:, :, 0] = own + 2 * left_out
+        around[:, :, 5] = _run(own, active)
         for order, first in ((range(len(own)), 1), (range(len(own) - 1, -1, -1), 3)):
             near, far = np.full((2, own.shape[1]), _NONE, np.int64)
             for block in order:
@@ -270,7 +271,7 @@ class ElasticKernels:
             around: its row of ``surroundings``.
             widths: channels of every group.
         """
-        own, before, before2, behind, behind2 = around
+        own, before, before2, behind, behind2, run = around
         anatomy = self.anatomy
         kind = anatomy.kinds[block]
         counts = tuple(
@@ -281,12 +282,13 @@ class ElasticKernels:
         has_float = own % 2 == 0 or 0 in near
         fills = tuple(self._fill(counts[i]) for i in anatomy.images[block]) if has_float else ()
         keys: list[Key] = [
-            (0, kind, own, before, before2, behind, behind2, fills),
-            (1, kind, own, before, behind, fills),
-            (2, kind, own, near, fills),
-            (3, kind, own, near),
-            (4, kind, own),
-            (5, kind),
+            (0, kind, own, before, before2, behind, behind2, run, fills),
+            (1, kind, own, before, behind, run, fills),
+            (2, kind, own, before, behind, fills),
+            (3, kind, own, near, fills),
+            (4, kind, own, near),
+            (5, kind, own),
+            (6, kind),
         ]
         return keys, counts
 
@@ -319,6 +321,36 @@ class ElasticKernels:
         """Bytes of a block in the model file."""
         key = next(key for key in keys if key in self._overheads)
         return self._bytes(block, widths, keys[0]) + float(np.mean(self._overheads[key]))
+
+
+def _run(precisions: Row, active: NDArray[np.bool_]) -> Row:
+    """Where a block stands in its run of one precision, as far as layouts depend on it.
+
+    Between int8, float32 in vectors and plain float32, the runtime moves transposes along a run:
+    which block of two ends up with them changes from block to block, and depends on whether the
+    run begins and ends inside the network.
+
+    Args:
+        precisions: ``(blocks, n)`` int64.
+        active: ``(blocks, n)``, which blocks are there.
+
+    Returns:
+        ``(blocks, n)`` int64: 1 for every other block from the start of the run, plus 2 where
+        another run stands before it, plus 4 where one stands behind it.
+    """
+    n_blocks, n = precisions.shape
+    found = np.zeros((n_blocks, n), np.int64)
+    for order, bit in ((range(n_blocks), 2), (range(n_blocks - 1, -1, -1), 4)):
+        last, place = np.full((2, n), _NONE, np.int64)
+        has_other = np.zeros(n, np.int64)
+        for block in order:
+            own = precisions[block]
+            is_new = own != last
+            has_other = np.where(active[block] & is_new & (last != _NONE), 1, has_other)
+            place = np.where(active[block], np.where(is_new, 0, place + 1), place)
+            last = np.where(active[block], own, last)
+            found[block] += bit * has_other + (place % 2 if bit == 2 else 0)
+    return found
 
 
 def learn_kernels(

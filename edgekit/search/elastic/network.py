@@ -185,6 +185,20 @@ class ElasticNetwork(nn.Module):
         plain.recompile()
         return plain.eval()
 
+    def kept(self, choice: Choice, operation: str) -> Flags | None:
+        """Which channels, along axis 1, of an operation's result a choice has.
+
+        Args:
+            choice: of this network.
+            operation: its name in the graph of the source.
+
+        Returns:
+            ``(channels of the source,)`` bool; None where all stay whatever is chosen.
+        """
+        (value, *_) = self.structure.values[operation]
+        lines = value.lines(1)
+        return None if lines is None else np.asarray(self._alive(choice)[lines].any(axis=1))
+
     def _alive(self, choice: Choice) -> Flags:
         groups = self.structure.groups
         sound = len(choice.n_channels) == len(groups) and all(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +22,7 @@ from edgekit.core.target import Target
 from edgekit.core.task import Preprocessing, Split, Task
 from edgekit.devices.networks.qdq import insert_qdq, typical_ranges
 from edgekit.devices.probe import probe
-from edgekit.search.elastic.adaptation import TEMPERATURE, adapting_objective
+from edgekit.search.elastic.adaptation import adapting_objective
 from edgekit.search.elastic.folding import folded
 from edgekit.search.elastic.importance import Orders, by_magnitude, by_taylor
 from edgekit.search.elastic.kernels import ElasticKernels, learn_kernels
@@ -31,20 +30,19 @@ from edgekit.search.elastic.norms import in_training, reestimate
 from edgekit.search.elastic.rounding import Rounded, ranges_of, rounding_of
 from edgekit.search.elastic.sensitivity import measure_harms
 from edgekit.search.elastic.space import ElasticSpace
+from edgekit.search.elastic.teaching import hints, taught_by_answers, taught_by_hints
 from edgekit.search.networks import WEIGHTS
 from edgekit.search.space import int8_blocks
 from edgekit.training.augment import evaluation_batches, spread_batches
-from edgekit.training.autocast import fast_products
 from edgekit.training.checkpoint import load_weights, recipe_of, save_weights
-from edgekit.training.loop import Objective, Step, TrainRecipe, train
-from edgekit.training.losses import cross_entropy, distillation
+from edgekit.training.loop import TrainRecipe, train
+from edgekit.training.losses import cross_entropy
 
 N_NORM_IMAGES = 1000
 _N_SENSITIVITY = 256
 _N_COMPARED, _SUSPICIOUS = 1000, 0.98
 _N_MODELS = 8
 _ADAPTING = "supernet-adapting.safetensors"
-_LABELS_SHARE = 0.1
 Images = NDArray[np.float32]
 
 
@@ -56,11 +54,13 @@ class Runtime:
         export: module, side of its images and block names by path to a float32 network.
         quantise: network, int8 blocks, calibration images and largest weight to a QDQ network.
         accuracy: network, split, preprocessing and name of the split to its top-1.
+        loss: network, split and preprocessing to its mean cross-entropy.
     """
 
     export: Callable[[nn.Module, int, Mapping[str, str]], ModelProto]
     quantise: Callable[[ModelProto, Collection[str], Images, int], ModelProto]
     accuracy: Callable[[ModelProto, Split, Preprocessing, str], MeasuredAccuracy]
+    loss: Callable[[ModelProto, Split, Preprocessing], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,10 @@ class PreparedElastic:
     def accuracy(self, split: Split, preprocessing: Preprocessing, name: str) -> MeasuredAccuracy:
         """Top-1 of the runtime's answers."""
         return self.runtime.accuracy(self.network, split, preprocessing, name)
+
+    def loss(self, split: Split, preprocessing: Preprocessing) -> float:
+        """Mean cross-entropy of the runtime's answers, in nats."""
+        return self.runtime.loss(self.network, split, preprocessing)
 
 
 class ElasticNetworks:
@@ -189,6 +193,7 @@ class ElasticNetworks:
         elastic = self.space.elastic
         choice = self.space.decode(candidate)
         net = elastic.extract(choice)
+        net.meta["choice"] = choice
         net.meta["keeps_statistics"] = choice == elastic.largest and not self._is_adapted
         return net
 
@@ -205,10 +210,11 @@ class ElasticNetworks:
         assert isinstance(net, fx.GraphModule)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         net.meta["keeps_statistics"] = False
+        found = hints(self.space.elastic, net.meta["choice"], self.original)
         with in_training(net):
             train(
                 net,
-                _taught(net, self.original, recipe.label_smoothing),
+                taught_by_hints(net, found, self.original, recipe.label_smoothing),
                 task,
                 recipe,
                 progress=progress,
@@ -264,7 +270,7 @@ class ElasticNetworks:
         checkpoint = done.with_suffix(".part")
         if checkpoint.is_file() and recipe_of(checkpoint) != recipe.text:
             checkpoint.unlink()
-        objective = _taught(rounded, self.original, recipe.label_smoothing, is_exact=True)
+        objective = taught_by_answers(rounded, self.original, recipe.label_smoothing)
         train(
             rounded,
             objective,
@@ -374,21 +380,3 @@ class ElasticNetworks:
 def _top1(net: nn.Module, split: Split, preprocessing: Preprocessing) -> float:
     batches = evaluation_batches(split, preprocessing)
     return sum(int((net(x).argmax(1) == y).sum()) for x, y in batches) / len(split)
-
-
-def _taught(
-    net: nn.Module, teacher: nn.Module, smoothing: float, *, is_exact: bool = False
-) -> Objective:
-    """The teacher's answers are most of the loss; ``is_exact`` keeps the student in float32."""
-
-    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
-        with torch.no_grad(), fast_products():
-            target = teacher(x).float()
-        with nullcontext() if is_exact else fast_products():
-            logits = net(x).float()
-        loss = (1 - _LABELS_SHARE) * distillation(logits, target, TEMPERATURE)
-        loss = loss + _LABELS_SHARE * cross_entropy(logits, y, smoothing)
-        loss.backward()
-        return float(loss.detach())
-
-    return objective

@@ -40,14 +40,10 @@ class Sizes:
 
     def kept(self, value: Value, dim: int) -> Flags:
         """Which coordinates of a dimension are left."""
-        block = value.block_at(dim)
-        if block is None:
+        lines = value.lines(dim)
+        if lines is None:
             return np.ones(value.shape[dim], bool)
-        axis = block.dims.index(dim)
-        left = np.moveaxis(self._alive[block.labels], axis, 0).reshape(
-            block.labels.shape[axis], -1
-        )
-        return np.asarray(left.any(axis=1))
+        return np.asarray(self._alive[lines].any(axis=1))
 
     def input(self) -> tuple[fx.Node, Value]:
         """The first tensor."""

@@ -52,6 +52,17 @@ class Value:
         """The block that holds a dimension."""
         return next((block for block in self.blocks if dim in block.dims), None)
 
+    def lines(self, dim: int) -> Labels | None:
+        """Labels ``(size, n)`` of what lies on each coordinate of a dimension.
+
+        None where it cannot shrink.
+        """
+        block = self.block_at(dim)
+        if block is None:
+            return None
+        axis = block.dims.index(dim)
+        return np.moveaxis(block.labels, axis, 0).reshape(block.labels.shape[axis], -1)
+
 
 class Links:
     """Labels, and which of them stay or go together.
@@ -101,11 +112,9 @@ class Links:
 
         Where its block spans more dimensions, what lies on one coordinate is linked.
         """
-        block = value.block_at(dim)
-        if block is None:
+        flat = value.lines(dim)
+        if flat is None:
             return None
-        axis = block.dims.index(dim)
-        flat = np.moveaxis(block.labels, axis, 0).reshape(block.labels.shape[axis], -1)
         self.link(flat, flat[:, :1])
         return flat[:, 0]
 

@@ -28,6 +28,7 @@ from edgekit.training.batchnorm import reestimate
 from edgekit.training.distil import distilling_objective
 from edgekit.training.layers import folded
 from edgekit.training.loop import TrainRecipe, train
+from edgekit.training.losses import cross_entropy
 from edgekit.training.simulate import Ranges, block_paths, record_ranges, simulated
 
 N_NORM_IMAGES = 1000
@@ -60,12 +61,23 @@ class PreparedMBConv:
 
     def accuracy(self, split: Split, preprocessing: Preprocessing, name: str) -> MeasuredAccuracy:
         """Top-1 on a split with int8 simulated."""
-        n_correct, int8 = 0, int8_blocks(self.space, self.candidate)
-        rounded = simulated(self.net, int8, self.ranges, weight_max=self.weight_max)
-        with torch.no_grad(), rounded:
-            for x, y in evaluation_batches(split, preprocessing):
-                n_correct += int((self.net(x).argmax(1) == y).sum())
+        answers = self._answers(split, preprocessing)
+        n_correct = sum(int((logits.argmax(1) == y).sum()) for logits, y in answers)
         return MeasuredAccuracy(n_correct, len(split), name)
+
+    def loss(self, split: Split, preprocessing: Preprocessing) -> float:
+        """Mean cross-entropy on a split with int8 simulated."""
+        answers = self._answers(split, preprocessing)
+        total = sum(len(y) * float(cross_entropy(logits, y, 0.0)) for logits, y in answers)
+        return total / len(split)
+
+    @torch.no_grad()
+    def _answers(
+        self, split: Split, preprocessing: Preprocessing
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        int8 = int8_blocks(self.space, self.candidate)
+        with simulated(self.net, int8, self.ranges, weight_max=self.weight_max):
+            return [(self.net(x), y) for x, y in evaluation_batches(split, preprocessing)]
 
 
 class MBConvNetworks:

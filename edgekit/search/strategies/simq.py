@@ -35,7 +35,7 @@ _N_DRAWN = 20_000
 _DETAIL = 0.3
 
 AccuracyModel = Callable[[Genes], NDArray[np.float64]]
-"""Canonical genes ``(n, genes)`` to predicted top-1 ``(n,)``, 0..1 or a little beyond."""
+"""Canonical genes ``(n, genes)`` to predicted ``Evaluated.merit`` ``(n,)``."""
 
 
 def published_model(problem: SearchProblem, history: Sequence[Evaluated]) -> AccuracyModel:
@@ -105,7 +105,7 @@ def _genes(history: Sequence[Evaluated]) -> Genes:
 
 
 def _percent(history: Sequence[Evaluated]) -> NDArray[np.float64]:
-    return 100 * np.array([entry.accuracy.top1 for entry in history])
+    return 100 * np.array([entry.merit for entry in history])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from edgekit.search.elastic.adaptation import adapting_objective
 from edgekit.search.elastic.network import ElasticNetwork
 from edgekit.search.elastic.norms import reestimate
 from edgekit.search.elastic.space import ElasticSpace
+from edgekit.search.elastic.teaching import TEMPERATURE
 from edgekit.training.loop import Step
 from tests.search.elastic.nets import made
 
@@ -22,8 +23,11 @@ def test_smaller_choices_come_nearer_to_the_original(sampling):
     with torch.no_grad():
         logits = net(EXAMPLE)
     wanted = logits.argmax(1)
-    entropy = float(torch.distributions.Categorical(logits=logits).entropy().mean())
-    least = entropy if sampling == "sandwich" else 0.0  # what perfect students would leave
+    softened = torch.distributions.Categorical(logits=logits / TEMPERATURE)
+    entropy = float(softened.entropy().mean())
+    least = (
+        TEMPERATURE**2 * entropy if sampling == "sandwich" else 0.0
+    )  # what perfect students would leave
     space = ElasticSpace(ElasticNetwork(net, EXAMPLE))
     objective = adapting_objective(space, net, 0.0, sampling=sampling)
     space.elastic.train()
