@@ -45,7 +45,7 @@ from edgekit.export.onnx_model import export_onnx
 from edgekit.export.quantise import quantise_blocks
 from edgekit.export.run import measure_accuracy
 from edgekit.search.elastic.networks import ElasticNetworks
-from edgekit.search.elastic.space import ElasticSpace
+from edgekit.search.elastic.space import MULTIPLE, ElasticSpace
 from edgekit.search.space import uniform_precision
 from edgekit.spaces import networks_of, space
 from edgekit.workflow import fit
@@ -66,9 +66,9 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="folder or shipped name; default: make one")
     parser.add_argument("--parts", default="fit,stock,uniform,pruned")
     parser.add_argument("--shares", default=",".join(map(str, SHARES)))
-    parser.add_argument("--adapt-epochs", type=float, default=1.5)
-    parser.add_argument("--finetune-epochs", type=float, default=4.0)
-    parser.add_argument("--evaluations", type=int, default=FULL_MODULE.n_evaluations)
+    parser.add_argument("--adapt-epochs", type=float, default=1.0)
+    parser.add_argument("--finetune-epochs", type=float, default=12.0)
+    parser.add_argument("--evaluations", type=int, default=32)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(given)
@@ -101,7 +101,8 @@ class Bench:
             example.MEAN, example.STD
         )
         self._pretrained = example.pretrained
-        self.weight_max = probe(TARGET).int8_weight_max
+        facts = probe(TARGET)
+        self.weight_max, self.vector = facts.int8_weight_max, facts.vector_channels
         n = len(self.task.train)
         self.effort: Effort = replace(
             FULL_MODULE,
@@ -116,9 +117,10 @@ class Bench:
         found: nn.Module = self._pretrained(weights)
         return found
 
-    def space(self, depth: int = 56) -> ElasticSpace:
+    def space(self, depth: int = 56, multiple: int = MULTIPLE) -> ElasticSpace:
         """Its space."""
-        return space(self.net(depth), torch.zeros(2, 3, 32, 32), model=f"resnet{depth}")
+        example = torch.zeros(2, 3, 32, 32)
+        return space(self.net(depth), example, multiple=multiple, model=f"resnet{depth}")
 
     def original(self) -> Row:
         """What the shares are of."""
@@ -145,7 +147,7 @@ class Bench:
                     out,
                     limits=Limits(latency_s=share * fp32_s),
                     target=TARGET,
-                    space=self.space(),
+                    space=self.space(multiple=self.vector),
                     effort=self.effort,
                     profile=self.given.profile,
                     supernet=None if first in (None, out / "run") else first,
