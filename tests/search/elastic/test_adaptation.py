@@ -25,9 +25,8 @@ def test_smaller_choices_come_nearer_to_the_original(sampling):
     wanted = logits.argmax(1)
     softened = torch.distributions.Categorical(logits=logits / TEMPERATURE)
     entropy = float(softened.entropy().mean())
-    least = (
-        TEMPERATURE**2 * entropy if sampling == "sandwich" else 0.0
-    )  # what perfect students would leave
+    # What perfect students would leave.
+    least = TEMPERATURE**2 * entropy if sampling == "sandwich" else 0.0
     space = ElasticSpace(ElasticNetwork(net, EXAMPLE))
     objective = adapting_objective(space, net, 0.0, sampling=sampling)
     space.elastic.train()
