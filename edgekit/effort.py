@@ -13,6 +13,8 @@ GENTLE, N_FREE_EPOCHS = 0.25, 4.0
 From so many epochs on they are as high: a network that lost a part of itself is better off when it
 learns anew (Renda et al. 2020, arXiv 2003.02389)."""
 
+_TRIAL_PART = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Effort:
@@ -28,7 +30,6 @@ class Effort:
         n_table_networks: random networks measured to correct the cost table.
         n_finalists: of the best inside the limits, how many are trained for a little before one is
             chosen.
-        trial_images: images each of them is trained on, counting repeats.
         narrow: use the narrow space that trains in a minute.
     """
 
@@ -39,8 +40,12 @@ class Effort:
     population: int
     n_table_networks: int
     n_finalists: int
-    trial_images: int
     narrow: bool
+
+    @property
+    def trial_images(self) -> int:
+        """Images each finalist is trained on, counting repeats; 0 where there are none."""
+        return self.supernet_images // _TRIAL_PART if self.n_finalists else 0
 
     def recipe(
         self, task: Task, n_images: int, seed: int, *, is_pretrained: bool
@@ -77,10 +82,10 @@ class Effort:
         )
 
 
-FULL = Effort(405_000, 450_000, 64, 32, 8, 48, 0, 0, narrow=False)
-QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, 0, 0, narrow=True)
-FULL_MODULE = Effort(90_000, 450_000, 64, 64, 16, 36, 4, 22_500, narrow=False)
-QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 16, 0, 0, narrow=False)
+FULL = Effort(405_000, 450_000, 64, 32, 8, 48, 0, narrow=False)
+QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, 0, narrow=True)
+FULL_MODULE = Effort(90_000, 450_000, 64, 64, 16, 36, 4, narrow=False)
+QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 16, 0, narrow=False)
 
 
 def full_effort(*, is_pretrained: bool) -> Effort:

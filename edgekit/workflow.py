@@ -179,9 +179,7 @@ def run_search(
         population=effort.population,
         n_table_networks=effort.n_table_networks,
         n_finalists=effort.n_finalists,
-        trial=effort.recipe(task, effort.trial_images, seed + 4, is_pretrained=pretrained)
-        if effort.n_finalists
-        else None,
+        trial=effort.recipe(task, effort.trial_images, seed + 4, is_pretrained=pretrained),
         seed=seed,
     )
     provenance: dict[str, object] = {
