@@ -28,6 +28,7 @@ from edgekit.report.values import (
     Attempt,
     BaselineRow,
     ChosenRow,
+    FinalistRow,
     FitReport,
     FrontPoint,
 )
@@ -45,6 +46,7 @@ def fit_sections(report: FitReport) -> list[Section]:
         section("network", "Network", _genes(report.chosen), block_table(report.blocks)),
         section("artifact", "Artifact", artifact(report.chosen)),
         *_comparison(report),
+        *_finalists(report.finalists),
         *_attempts(report.attempts),
         *_predictions(report),
         *_training(report),
@@ -180,6 +182,32 @@ def _comparison(report: FitReport) -> list[Section]:
 
 def _interval(ends: tuple[float, float], unit: Unit) -> Cell:
     return Cell(f"{unit.text(ends[0])} to {unit.text(ends[1])}", ends[0], "number")
+
+
+def _finalists(finalists: Sequence[FinalistRow]) -> list[Section]:
+    if not finalists:
+        return []
+    unit = time_unit(row.latency.p50_s for row in finalists)
+    headers = (
+        "candidate",
+        "top-1 with shared weights (%)",
+        "top-1 after a short training (%)",
+        f"measured p50 ({unit.name})",
+    )
+    caption = (
+        "The best few inside the limits, each trained alone for a little; accuracies are those on "
+        "validation images. The most accurate one afterwards is taken first."
+    )
+    rows: list[list[Cell | str]] = [
+        [
+            row.candidate,
+            number(row.before.top1, PERCENT),
+            number(row.after.top1, PERCENT),
+            number(row.latency.p50_s, unit, kind="measured"),
+        ]
+        for row in finalists
+    ]
+    return [section("finalists", "Finalists", table(caption, headers, rows))]
 
 
 def _attempts(attempts: Sequence[Attempt]) -> list[Section]:

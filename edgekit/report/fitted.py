@@ -24,6 +24,7 @@ from edgekit.report.values import (
     ChosenRow,
     DataSummary,
     FileRow,
+    FinalistRow,
     FitReport,
     FrontPoint,
     HeldOut,
@@ -95,6 +96,11 @@ def fit_report(fitted: Fitted, profile: DeviceProfile, task: Task, command: str)
         command=command,
         provenance=_provenance(proof, {"seed": str(run.settings.seed)}),
         files=_files(fitted.bundle),
+        finalists=tuple(
+            FinalistRow(e.candidate.text, e.accuracy, run.tried[e.candidate], e.latency)
+            for e in run.measured
+            if e.candidate in run.tried
+        ),
         attempts=tuple(
             Attempt(a.candidate.text, a.predicted, a.measured, a.verdict) for a in fitted.attempts
         ),

@@ -152,6 +152,23 @@ class BaselineRow:
 
 
 @dataclass(frozen=True, slots=True)
+class FinalistRow:
+    """A candidate that was trained alone for a little before one was chosen.
+
+    Attributes:
+        candidate: its genes as text.
+        before: accuracy on the validation split with the shared weights.
+        after: the same after its short training.
+        latency: single-image latency on the device.
+    """
+
+    candidate: str
+    before: MeasuredAccuracy
+    after: MeasuredAccuracy
+    latency: Measured
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """A candidate that was exported and measured again before the artifact was accepted.
 
@@ -279,6 +296,7 @@ class FitReport:
         blocks: the chosen network in order.
         baselines: networks to compare with.
         conditions: under which the artifact was measured.
+        finalists: candidates that were trained alone for a little.
         attempts: candidates that were measured again, in order, the accepted one last.
         validation: error of the predictor.
         curve: course of the trainings.
@@ -301,6 +319,7 @@ class FitReport:
     provenance: TextRows
     files: tuple[FileRow, ...]
     baselines: tuple[BaselineRow, ...] = ()
+    finalists: tuple[FinalistRow, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     validation: tuple[ValidationRow, ...] = ()
     curve: tuple[CurvePoint, ...] = ()

@@ -12,6 +12,7 @@ from edgekit.report.values import (
     CurvePoint,
     DataSummary,
     FileRow,
+    FinalistRow,
     FitReport,
     FrontPoint,
     HeldOut,
@@ -90,6 +91,14 @@ FIT = FitReport(
     provenance=PROVENANCE,
     files=FILES,
     baselines=(BaselineRow(EVIL, MeasuredAccuracy(160, 200, "test"), latency(1.6e-3), 900_000),),
+    finalists=(
+        FinalistRow(
+            "5-0",
+            MeasuredAccuracy(101, 200, "validation"),
+            MeasuredAccuracy(157, 200, "validation"),
+            latency(1.4e-3),
+        ),
+    ),
     attempts=(
         Attempt("5-0", Predicted(1.45e-3, (1.4e-3, 1.5e-3)), latency(1.58e-3), "breaks latency"),
     ),
