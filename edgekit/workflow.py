@@ -39,7 +39,7 @@ from edgekit.report.fitted import Attempted, Fitted, fit_report, profile_report,
 from edgekit.report.page import render_fit, render_profile, render_verify, write_report
 from edgekit.search.chooser import Chooser
 from edgekit.search.elastic.kernels import KERNELS_FILE
-from edgekit.search.elastic.space import ElasticSpace
+from edgekit.search.elastic.space import ElasticRecipe, ElasticSpace
 from edgekit.search.finalists import with_finalists
 from edgekit.search.finetuning import finetuned, fit_for_int8
 from edgekit.search.mbconv.costs import BLOCKS_FILE
@@ -210,9 +210,9 @@ def space_for(
         supernet: run folder whose weights are to be taken over, whose widths count then.
     """
     multiple = facts.vector_channels
-    if supernet is not None:
-        recipe = read_settings(supernet).space
-        multiple = getattr(recipe, "multiple", multiple)
+    recipe = None if supernet is None else read_settings(supernet).space
+    if isinstance(recipe, ElasticRecipe):
+        multiple = recipe.multiple
     return space_of(text, task, narrow=narrow, multiple=multiple)
 
 

@@ -185,19 +185,24 @@ class ElasticNetwork(nn.Module):
         plain.recompile()
         return plain.eval()
 
-    def kept(self, choice: Choice, operation: str) -> Flags | None:
-        """Which channels, along axis 1, of an operation's result a choice has.
+    def kept(self, choice: Choice, operation: str) -> dict[int, torch.Tensor]:
+        """What of an operation's result, as the source gives it, a choice has.
 
         Args:
             choice: of this network.
             operation: its name in the graph of the source.
 
         Returns:
-            ``(channels of the source,)`` bool; None where all stay whatever is chosen.
+            int64 coordinates that are left, by axis; without the axes of which all is left.
         """
-        (value, *_) = self.structure.values[operation]
-        lines = value.lines(1)
-        return None if lines is None else np.asarray(self._alive(choice)[lines].any(axis=1))
+        alive, found = self._alive(choice), {}
+        for value in self.structure.values.get(operation, ())[:1]:
+            for dim in range(len(value.shape)):
+                lines = value.lines(dim)
+                left = None if lines is None else alive[lines].any(axis=1)
+                if left is not None and not left.all():
+                    found[dim] = torch.from_numpy(np.flatnonzero(left))
+        return found
 
     def _alive(self, choice: Choice) -> Flags:
         groups = self.structure.groups

@@ -40,7 +40,7 @@ from edgekit.training.losses import cross_entropy
 
 N_NORM_IMAGES = 1000
 _N_SENSITIVITY = 256
-_N_COMPARED, _SUSPICIOUS = 1000, 0.98
+_N_COMPARED, _SUSPICIOUS = 256, 0.98
 _N_MODELS = 8
 _ADAPTING = "supernet-adapting.safetensors"
 Images = NDArray[np.float32]
@@ -378,5 +378,5 @@ class ElasticNetworks:
 
 
 def _top1(net: nn.Module, split: Split, preprocessing: Preprocessing) -> float:
-    batches = evaluation_batches(split, preprocessing)
+    batches = evaluation_batches(split, preprocessing, 64)
     return sum(int((net(x).argmax(1) == y).sum()) for x, y in batches) / len(split)

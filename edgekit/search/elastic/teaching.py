@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ TEMPERATURE = 4.0
 _LABELS_SHARE = 0.1
 _HINTS_SHARE = 3.0
 _MOST_HINTS = 4
+_LEAST = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +30,17 @@ class Hint:
 
     Attributes:
         layer: whose input it is, in both graphs.
-        channels: which channels of the original's tensor the smaller network has, along axis 1;
-            None for all.
+        left: coordinates of the original's tensor that the smaller network has, by axis.
     """
 
     layer: str
-    channels: torch.Tensor | None
+    left: Mapping[int, torch.Tensor]
+
+    def part_of(self, theirs: torch.Tensor) -> torch.Tensor:
+        """What of the original's tensor the smaller network should carry."""
+        for axis, index in self.left.items():
+            theirs = theirs.index_select(axis, index)
+        return theirs
 
 
 def hints(elastic: ElasticNetwork, choice: Choice, teacher: fx.GraphModule) -> list[Hint]:
@@ -53,13 +60,17 @@ def hints(elastic: ElasticNetwork, choice: Choice, teacher: fx.GraphModule) -> l
     for node in elastic.source.graph.nodes:
         if not is_layer(node) or node.name in inside or node.name not in theirs:
             continue
-        given, other = node.args[0], theirs[node.name].args[0]
+        given, other = _given(node), _given(theirs[node.name])
         if given.op == "placeholder" or other.meta["val"].shape[1:] != given.meta["val"].shape[1:]:
             continue
-        kept = elastic.kept(choice, given.name)
-        found.append(Hint(node.name, None if kept is None else torch.from_numpy(kept)))
+        found.append(Hint(node.name, elastic.kept(choice, given.name)))
     places = np.unique(np.linspace(0, len(found) - 1, min(_MOST_HINTS, len(found))).astype(int))
     return [found[place] for place in places]
+
+
+def _given(layer: fx.Node) -> fx.Node:
+    """What a layer multiplies by its weights, which may stand first."""
+    return next(node for node in layer.all_input_nodes if node.op != "get_attr")
 
 
 def with_hints(net: fx.GraphModule, found: list[Hint]) -> fx.GraphModule:
@@ -69,7 +80,7 @@ def with_hints(net: fx.GraphModule, found: list[Hint]) -> fx.GraphModule:
     nodes = {node.name: node for node in graph.nodes}
     (end,) = (node for node in graph.nodes if node.op == "output")
     (logits,) = end.all_input_nodes
-    end.args = ((logits, *(nodes[hint.layer].args[0] for hint in found)),)
+    end.args = ((logits, *(_given(nodes[hint.layer]) for hint in found)),)
     return fx.GraphModule(net, graph)
 
 
@@ -97,9 +108,10 @@ def taught_by_hints(
             logits, *carried = student(x)
         loss = _by_answers(logits.float(), target.float(), y, smoothing)
         for hint, mine, theirs in zip(found, carried, wanted, strict=True):
-            same = theirs if hint.channels is None else theirs[:, hint.channels]
-            distance = (mine.float() - same.float()).square().mean()
-            loss = loss + _HINTS_SHARE / len(found) * distance / same.float().square().mean()
+            same = hint.part_of(theirs).float()
+            size = same.square().mean().clamp(min=_LEAST)  # all zeros behind a ReLU that is dead
+            distance = (mine.float() - same).square().mean() / size
+            loss = loss + _HINTS_SHARE / len(found) * distance
         loss.backward()
         return float(loss.detach())
 

@@ -77,11 +77,46 @@ def test_the_channels_are_those_that_the_smaller_network_has(x: torch.Tensor) ->
     choice = Choice((5, *elastic.largest.n_channels[1:]))
     teacher = folded(elastic.extract(elastic.largest))
     first, *_ = hints(elastic, choice, teacher)
-    assert first.channels is not None
-    assert sorted(order[:5].tolist()) == torch.nonzero(first.channels).ravel().tolist()
+    assert {axis: index.tolist() for axis, index in first.left.items()} == {
+        1: sorted(order[:5].tolist())
+    }
     _, mine = with_hints(elastic.extract(choice), [first])(x)
     _, theirs = with_hints(teacher, [first])(x)
-    torch.testing.assert_close(mine, theirs[:, first.channels])
+    torch.testing.assert_close(mine, first.part_of(theirs))
+
+
+class Tokens(nn.Module):
+    """Channels last, as in transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(8, 32), nn.Linear(32, 16)
+        self.weight, self.bias = nn.Parameter(torch.randn(16, 4)), nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.second(self.first(x.mean(1)).relu()).relu()
+        return torch.addmm(self.bias, x.mean(1), self.weight)
+
+
+def test_channels_are_found_on_any_axis(x: torch.Tensor) -> None:
+    elastic = elastic_of(Tokens().eval())
+    teacher = elastic.extract(elastic.largest)
+    found = hints(elastic, elastic.smallest, teacher)
+    net = elastic.extract(elastic.smallest)
+    assert [sorted(hint.left) for hint in found][-2:] == [[2], [1]]
+    assert np.isfinite(taught_by_hints(net, found, teacher, 0.0)(x, torch.arange(8) % 4, STEP))
+
+
+def test_an_original_whose_tensor_is_all_zeros_gives_no_infinite_loss(x: torch.Tensor) -> None:
+    net = chain()
+    with torch.no_grad():
+        net[3].weight.zero_()  # type: ignore[union-attr, operator]
+        net[3].bias.fill_(-1.0)  # type: ignore[union-attr, operator]
+    elastic = elastic_of(net)
+    teacher = elastic.extract(elastic.largest)
+    found = hints(elastic, elastic.largest, teacher)
+    assert np.isfinite(taught_by_hints(teacher, found, teacher, 0.0)(x, torch.arange(8) % 4, STEP))
 
 
 def test_an_original_of_other_widths_gives_no_hints_where_they_differ() -> None:
