@@ -77,15 +77,15 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="folder; default: make one")
     parser.add_argument("--images", type=int, default=FULL_MODULE.supernet_images)
     parser.add_argument("--evaluations", type=int, default=FULL_MODULE.n_evaluations)
+    parser.add_argument("--table", type=int, default=FULL_MODULE.n_table_networks)
     parser.add_argument("--out", type=Path, default=Path("build/cifar-resnet"))
     given = parser.parse_args()
-
     task = ek.Task.from_parquet(given.data, resolution=32).normalised(MEAN, STD)
     net = pretrained(given.weights)
     space = ek.space(net, torch.zeros(2, 3, 32, 32))
     print(f"{len(space.widths)} widths, {space.n_branches} branches, {len(space.blocks)} blocks")
     effort = replace(FULL_MODULE, supernet_images=given.images, n_evaluations=given.evaluations)
-    effort = replace(effort, finetune_images=3 * given.images)
+    effort = replace(effort, finetune_images=3 * given.images, n_table_networks=given.table)
     limits = ek.Limits.of(latency=given.max_latency)
     fitted = ek.fit(
         task, given.out, space=space, limits=limits, profile=given.profile, effort=effort

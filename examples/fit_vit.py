@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="folder; default: make one")
     parser.add_argument("--images", type=int, default=30_000)
     parser.add_argument("--evaluations", type=int, default=FULL_MODULE.n_evaluations)
+    parser.add_argument("--table", type=int, default=FULL_MODULE.n_table_networks)
     parser.add_argument("--out", type=Path, default=Path("build/vit"))
     given = parser.parse_args()
     torch.manual_seed(0)  # the same command again goes on with the same network
@@ -84,7 +85,7 @@ def main() -> None:
     train(net, task, given.steps)
     space = ek.space(net, torch.zeros(2, 3, 32, 32))
     effort = replace(FULL_MODULE, supernet_images=given.images, n_evaluations=given.evaluations)
-    effort = replace(effort, finetune_images=2 * given.images, batch_size=64)
+    effort = replace(effort, finetune_images=2 * given.images, n_table_networks=given.table)
     limits = ek.Limits.of(latency=given.max_latency)
     fitted = ek.fit(
         task, given.out, space=space, limits=limits, profile=given.profile, effort=effort

@@ -73,20 +73,20 @@ def test_compare_models(line: Line, tmp_path: Path) -> None:
 
 
 def test_fit_vit(line: Line, tmp_path: Path) -> None:
-    few = ("--steps", "20", "--images", "500", "--evaluations", "2")
+    few = ("--steps", "20", "--images", "500", "--evaluations", "2", "--table", "2")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     assert "on test images" in run("fit_vit.py", *given, *few)
 
 
 def test_fit_transformers_cnn(line: Line, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="needs the package transformers")
-    few = ("--images", "100", "--evaluations", "2", "--resolution", "32")
+    few = ("--images", "100", "--evaluations", "2", "--table", "2", "--resolution", "32")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     assert "on test images" in run("fit_transformers_cnn.py", line.data, *given, *few)
 
 
 def test_fit_cifar_resnet(line: Line, data_dir: Path, tmp_path: Path) -> None:
-    few = ("--images", "500", "--evaluations", "2")
+    few = ("--images", "500", "--evaluations", "2", "--table", "2")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     weights = data_dir / "weights" / "cifar10_resnet20.safetensors"
     printed = run("fit_cifar_resnet.py", data_dir / "cifar10", weights, *given, *few)
