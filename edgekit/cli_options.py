@@ -40,7 +40,9 @@ Quantile = Annotated[
     str, typer.Option("--quantile", help="Which latency the limit is on: p50, p90 or p99.")
 ]
 TargetText = Annotated[str, typer.Option("--target", help="local or local?threads=N.")]
-StrategyName = Annotated[str, typer.Option("--strategy", help="simq, simq-published or random.")]
+StrategyName = Annotated[
+    str, typer.Option("--strategy", help="simq, or one of the baselines; see the guide.")
+]
 Resolution = Annotated[
     int | None, typer.Option("--resolution", help="Side of the images in pixels, 32 to 224.")
 ]

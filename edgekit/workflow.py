@@ -40,12 +40,12 @@ from edgekit.report.page import render_fit, render_profile, render_verify, write
 from edgekit.search.chooser import Chooser
 from edgekit.search.elastic.kernels import KERNELS_FILE
 from edgekit.search.elastic.space import ElasticRecipe, ElasticSpace
+from edgekit.search.evaluated import Evaluated
 from edgekit.search.finalists import with_finalists
 from edgekit.search.finetuning import finetuned, fit_for_int8
 from edgekit.search.mbconv.costs import BLOCKS_FILE
 from edgekit.search.networks import WEIGHTS
 from edgekit.search.precision import settle_precision
-from edgekit.search.problem import Evaluated
 from edgekit.search.run import (
     Run,
     RunSettings,

@@ -26,7 +26,7 @@ from edgekit.devices.predicting.plan import Plan, PlannedNetwork
 from edgekit.devices.profile import DeviceProfile, profile_device
 from edgekit.effort import QUICK
 from edgekit.report.fitted import Fitted
-from edgekit.search.problem import Evaluated
+from edgekit.search.evaluated import Evaluated
 from edgekit.workflow import fit
 
 Result = TypeVar("Result")

@@ -19,9 +19,9 @@ from edgekit.export.bundle import Bundle
 from edgekit.export.parity import ParityCheck
 from edgekit.export.verify import Proof
 from edgekit.report.fitted import Fitted
+from edgekit.search.evaluated import Evaluated
 from edgekit.search.mbconv.lowering import candidate_model
 from edgekit.search.networks import WEIGHTS
-from edgekit.search.problem import Evaluated
 from edgekit.search.run import read_settings, write_settings
 from edgekit.search.store import DATABASE, TABLE_NETWORKS, Trials
 from edgekit.spaces import space

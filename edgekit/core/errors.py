@@ -6,6 +6,7 @@
     |- TooNoisy             4   a number could not be had with the interval that was asked for
     |- VerificationFailed   5   an artifact is not what its manifest or its limits say
     |- MissingExtra         6   an optional dependency is not installed; names the extra
+    |- EvaluationFailed     7   no candidate of a search can be evaluated
 
 A message states the rule, the value received and the next step, in one sentence.
 """
@@ -59,3 +60,9 @@ class MissingExtra(EdgekitError):
     """An optional dependency is missing; the message names the extra that brings it."""
 
     exit_code: ClassVar[int] = 6
+
+
+class EvaluationFailed(EdgekitError):
+    """A candidate has no figures: the runtime refuses it, or its answers are no numbers."""
+
+    exit_code: ClassVar[int] = 7

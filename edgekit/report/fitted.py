@@ -35,7 +35,7 @@ from edgekit.report.values import (
     ValidationRow,
     VerifyReport,
 )
-from edgekit.search.problem import Evaluated
+from edgekit.search.evaluated import Evaluated
 from edgekit.search.run import Run
 
 _N_PREDICTED = 100

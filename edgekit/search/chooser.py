@@ -12,7 +12,7 @@ from edgekit.core.limits import Limits
 from edgekit.core.progress import Progress
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import CostTable
-from edgekit.search.problem import Evaluated
+from edgekit.search.evaluated import Evaluated
 from edgekit.search.run import Run, cost_table, infeasible
 from edgekit.search.store import load_table_networks, save_table_networks
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from edgekit.core.candidate import Candidate
+from edgekit.core.errors import EvaluationFailed, InputError
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.probe import probe
+from edgekit.search.evaluated import Evaluated
 from edgekit.search.networks import Networks
-from edgekit.search.problem import Evaluated
 
 MAX_VALIDATION = 2500
 SEARCH_INTERVAL = 0.15
@@ -47,8 +49,21 @@ class Evaluator:
         """Measure one candidate.
 
         Raises:
+            EvaluationFailed: the runtime refuses the network, or its loss is no number.
             TooNoisy: the latency could not be had.
         """
+        try:
+            entry = self._measured(candidate)
+        except InputError as error:
+            raise EvaluationFailed(str(error)) from error
+        if not math.isfinite(entry.merit):
+            raise EvaluationFailed(
+                f"a loss must be finite, that of {candidate.text} is {entry.loss}; lower the "
+                "learning rate of what trained the weights"
+            )
+        return entry
+
+    def _measured(self, candidate: Candidate) -> Evaluated:
         net, task = self._networks.extract(candidate), self._task
         prepared = self._networks.prepared(net, candidate, task, self._weight_max)
         accuracy = prepared.accuracy(self._validation, task.preprocessing, "validation")

@@ -16,8 +16,8 @@ from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.probe import probe
 from edgekit.search.evaluate import MAX_VALIDATION
+from edgekit.search.evaluated import Evaluated
 from edgekit.search.finetuning import finetuned
-from edgekit.search.problem import Evaluated
 from edgekit.search.run import Run
 
 FINALISTS = "finalists.json"

@@ -16,8 +16,8 @@ from edgekit.core.precision import Precision
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import compare_models
+from edgekit.search.evaluated import Evaluated
 from edgekit.search.networks import Networks
-from edgekit.search.problem import Evaluated
 from edgekit.search.run import Run, evaluator
 from edgekit.search.space import int8_blocks, uniform_precision, with_precision
 from edgekit.search.store import Trials

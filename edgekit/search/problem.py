@@ -1,8 +1,12 @@
-"""What every strategy is given, and what it gives back."""
+"""What every strategy is given, and what it gives back.
+
+problem + history --> ask --> candidates --> evaluate --> history --> ask --> ...
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,40 +14,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.figures import Measured, MeasuredAccuracy
-from edgekit.core.limits import Limits
-from edgekit.search.costs import CostTable
 from edgekit.search.space import Genes, SearchSpace
+
+Floats = NDArray[np.float64]
+
+Values = tuple[float, ...]
+"""Of each objective of a problem, in its order; all are to be small."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
-    """A candidate with its measured figures.
+class Objective:
+    """A figure that a search makes small.
+
+    Attributes:
+        name: such as ``"error"`` or ``"latency_s"``.
+        limit: the wall, above 0; infinite for none.
+    """
+
+    name: str
+    limit: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A candidate and what its evaluation gave.
 
     Attributes:
         candidate: its genes.
-        accuracy: on the validation split, int8 blocks simulated, weights as inherited from the
-            supernet.
-        latency: on the device, in the runtime.
-        size_bytes: bytes of its serialised model.
-        loss: mean cross-entropy on the calibration split in nats, where candidates are ranked by
-            it.
+        values: of the objectives; None where the evaluation failed.
     """
 
     candidate: Candidate
-    accuracy: MeasuredAccuracy
-    latency: Measured
-    size_bytes: int
-    loss: float | None = None
+    values: Values | None
 
-    @property
-    def merit(self) -> float:
-        """What candidates are ranked by, the more the better: top-1, or minus the loss."""
-        return self.accuracy.top1 if self.loss is None else -self.loss
 
-    def meets(self, limits: Limits) -> bool:
-        """Whether the measured figures keep the limits."""
-        return not limits.broken_by(self.latency.quantile_s(limits.quantile), self.size_bytes)
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Training-free metrics of a pool of candidates.
+
+    Attributes:
+        genes: ``(candidates, genes)`` int64, canonical, distinct.
+        names: of the metrics.
+        values: ``(candidates, metrics)`` float64, NaN where a metric has no value.
+    """
+
+    genes: Genes
+    names: tuple[str, ...]
+    values: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,86 +69,137 @@ class SearchProblem:
 
     Attributes:
         space: what may be chosen.
-        table: predicted latency and size of any candidate.
-        limits: walls on latency and size.
-        n_evaluations: candidates that may be measured, above 0.
+        objectives: what is made small; the first has no prediction as a rule and is what one
+            network is chosen by, such as the error.
+        costs: what is predicted of canonical genes ``(n, genes)``: ``(n, objectives)`` float64,
+            NaN for what only an evaluation tells.
+        evaluate: the values of one candidate; raises ``EvaluationFailed`` where it has none.
+        n_evaluations: candidates that may be evaluated, above 0.
         population: candidates a strategy may ask for at once, above 0.
         seed: of every random choice.
-        quantile_ratio: what a limit is about (p50, p90 or p99) over what the table predicts (the
-            label, a low quantile), as measured so far; above 0.
+        max_seconds: of evaluations; infinite for no end.
+        scores: metrics of a pool, for strategies that choose by them; None without any.
     """
 
     space: SearchSpace
-    table: CostTable
-    limits: Limits
+    objectives: tuple[Objective, ...]
+    costs: Callable[[Genes], Floats]
+    evaluate: Callable[[Candidate], Values]
     n_evaluations: int
     population: int
     seed: int
-    quantile_ratio: float = 1.0
+    max_seconds: float = math.inf
+    scores: Scores | None = None
 
     def rng(self, n_done: int) -> np.random.Generator:
         """Randomness after ``n_done`` evaluations, whether or not the search was resumed."""
         return np.random.default_rng((self.seed, n_done))
 
-    def margins(self, genes: Genes) -> NDArray[np.float64]:
-        """How far predicted latency and size are above the limits, relative to them.
+    def n_next(self, history: Sequence[Observed]) -> int:
+        """Candidates that may be asked for now; 0 where the budget is used up."""
+        return max(0, min(self.population, self.n_evaluations - len(history)))
+
+    def predicted(self, genes: Genes, history: Sequence[Observed] = ()) -> Floats:
+        """Costs, corrected by the median ratio of what was evaluated to what was predicted.
 
         Args:
             genes: canonical genes ``(n, genes)``.
+            history: everything evaluated so far.
 
         Returns:
-            ``(n, 2)`` float64, latency first; 0 and below is inside, -1 where there is no limit.
+            ``(n, objectives)`` float64, NaN for what only an evaluation tells.
         """
-        latency = self.quantile_ratio * self.table.latencies_s(genes)
-        size = self.table.sizes_bytes(genes)
-        limit_s, limit_bytes = self.limits.latency_s, self.limits.size_bytes
-        over_s = latency / limit_s - 1 if limit_s else np.full(len(genes), -1.0)
-        over_bytes = size / limit_bytes - 1 if limit_bytes else np.full(len(genes), -1.0)
-        return np.stack([over_s, over_bytes], axis=1)
+        return self.costs(genes) * self._corrections(history)
+
+    def margins(self, genes: Genes, history: Sequence[Observed] = ()) -> Floats:
+        """How far what is predicted lies above the limits, relative to them.
+
+        Args:
+            genes: canonical genes ``(n, genes)``.
+            history: everything evaluated so far.
+
+        Returns:
+            ``(n, objectives)`` float64; 0 and below is inside, -1 where there is no limit or no
+            prediction.
+        """
+        limits = np.array([objective.limit for objective in self.objectives])
+        margins = self.predicted(genes, history) / limits - 1
+        return np.where(np.isnan(margins), -1.0, margins)
+
+    def keeps(self, entry: Observed) -> bool:
+        """Whether what was evaluated is inside every limit."""
+        return entry.values is not None and all(
+            value <= objective.limit
+            for value, objective in zip(entry.values, self.objectives, strict=True)
+        )
+
+    def best(self, history: Sequence[Observed]) -> Observed | None:
+        """The smallest first objective inside the limits, the earlier of equals."""
+        inside = [entry for entry in history if self.keeps(entry)]
+        return min(inside, key=_first_value) if inside else None
+
+    def _corrections(self, history: Sequence[Observed]) -> Floats:
+        done = succeeded(history)
+        if not done:
+            return np.ones(len(self.objectives))
+        predicted = self.costs(genes_of(done))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = values_of(done) / predicted
+        ratios = np.where(np.isfinite(ratios) & (ratios > 0), ratios, 1.0)
+        return np.asarray(np.median(ratios, axis=0))
+
+
+def _first_value(entry: Observed) -> float:
+    assert entry.values is not None
+    return entry.values[0]
 
 
 class Strategy(Protocol):
-    """Chooses what to measure next.
+    """Chooses what to evaluate next.
 
-    The loop is ``ask``, measure, add to the history, ``ask``, ... A strategy keeps no state: what
-    it asks for follows from the problem and the history alone, so a search that was killed goes on
-    as if nothing had happened.
+    The loop is ``ask``, evaluate, add to the history, ``ask``, ...; see ``edgekit.search.loop``. A
+    strategy keeps no state: what it asks for follows from the problem and the history alone, so a
+    search that was killed goes on as if nothing had happened.
     """
 
-    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
-        """The next candidates to measure.
+    def ask(self, problem: SearchProblem, history: Sequence[Observed]) -> list[Candidate]:
+        """The next candidates to evaluate.
 
         Args:
             problem: the search.
-            history: everything measured so far, in order.
+            history: everything evaluated so far, in order, failures too.
 
         Returns:
             At most ``problem.population`` distinct candidates with canonical genes, none of them
-            in the history; empty when there is nothing left to ask for.
+            in the history; inside the limits as far as that can be predicted, while such are left;
+            empty when there is nothing left to ask for.
         """
         ...
 
 
-def fresh(genes: Genes, history: Sequence[Evaluated], n: int) -> list[Candidate]:
-    """The first ``n`` distinct rows of ``(m, genes)`` canonical genes not measured yet."""
+def fresh(genes: Genes, history: Sequence[Observed], n: int) -> list[Candidate]:
+    """The first ``n`` distinct rows of ``(m, genes)`` canonical genes not evaluated yet."""
     seen = {entry.candidate for entry in history}
-    rows = (Candidate(tuple(row)) for row in genes.tolist())
-    distinct = dict.fromkeys(candidate for candidate in rows if candidate not in seen)
-    return list(distinct)[: max(0, n)]
+    found: dict[Candidate, None] = {}
+    for row in genes.tolist():
+        if len(found) >= n:
+            break
+        candidate = Candidate(tuple(row))
+        if candidate not in seen:
+            found[candidate] = None
+    return list(found)
 
 
-def front(entries: Sequence[Evaluated]) -> list[Evaluated]:
-    """Measured entries that no other beats in top-1, p50 latency and size, fastest first."""
+def succeeded(history: Sequence[Observed]) -> list[Observed]:
+    """Without the failures."""
+    return [entry for entry in history if entry.values is not None]
 
-    def figures(entry: Evaluated) -> tuple[float, float, float]:
-        return (-entry.accuracy.top1, entry.latency.p50_s, float(entry.size_bytes))
 
-    def beaten(entry: Evaluated) -> bool:
-        mine = figures(entry)
-        return any(
-            figures(other) != mine
-            and all(a <= b for a, b in zip(figures(other), mine, strict=True))
-            for other in entries
-        )
+def genes_of(history: Sequence[Observed]) -> Genes:
+    """``(n, genes)`` int64 of at least one entry."""
+    return np.array([entry.candidate.genes for entry in history])
 
-    return sorted((e for e in entries if not beaten(e)), key=lambda e: e.latency.p50_s)
+
+def values_of(history: Sequence[Observed]) -> Floats:
+    """``(n, objectives)`` float64 of at least one entry, none of which failed."""
+    return np.array([entry.values for entry in history], dtype=np.float64)

@@ -6,14 +6,15 @@ measured front
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.errors import Infeasible, InputError
+from edgekit.core.errors import EvaluationFailed, Infeasible, InputError
 from edgekit.core.figures import Measured, MeasuredAccuracy
 from edgekit.core.files import read_json, write_json
 from edgekit.core.limits import Limits
@@ -26,10 +27,13 @@ from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import CostTable
 from edgekit.search.elastic.space import ElasticRecipe
 from edgekit.search.evaluate import SEARCH_INTERVAL, Evaluator
+from edgekit.search.evaluated import Evaluated, front
+from edgekit.search.feasibility import nearest, unreachable
+from edgekit.search.loop import search
 from edgekit.search.mbconv.space import MBConvRecipe
 from edgekit.search.networks import Networks
-from edgekit.search.problem import Evaluated, SearchProblem, front
-from edgekit.search.space import SearchSpace
+from edgekit.search.problem import Floats, Objective, SearchProblem, Values
+from edgekit.search.space import Genes, SearchSpace
 from edgekit.search.store import Trials, load_table_networks, save_table_networks
 from edgekit.search.strategies import strategy_named
 from edgekit.training.loop import TrainRecipe
@@ -226,8 +230,22 @@ class Run:
         limits = limits or self.settings.limits
         inside = [entry for entry in self.measured if entry.meets(limits)]
         if not inside:
-            raise infeasible(self.measured, limits)
+            raise infeasible(self.measured, limits, self._of_all(limits))
         return sorted(inside, key=self.rank)
+
+    def _of_all(self, limits: Limits) -> str:
+        """What the table says of every network, where they can be listed and none is inside."""
+        problem = problem_of(
+            self.space, self.table, limits, _no_values, n_evaluations=1, population=1, seed=0
+        )
+        found = unreachable(problem)
+        if found is None:
+            return ""
+        _, latency_s, size_bytes = found.values
+        return (
+            f", and of all {found.n_networks:,} networks none is predicted inside (nearest "
+            f"{format_duration(latency_s)} with {format_size(round(size_bytes))})"
+        )
 
     def rank(self, entry: Evaluated) -> tuple[bool, float, float]:
         """What measured candidates are sorted by, best first."""
@@ -236,29 +254,28 @@ class Run:
         return (tried is None, -merit, entry.latency.p50_s)
 
 
-def infeasible(measured: Sequence[Evaluated], limits: Limits) -> Infeasible:
-    """The error that says which limit binds and what would just be possible."""
-    fastest = min(measured, key=lambda e: e.latency.quantile_s(limits.quantile))
-    smallest = min(measured, key=lambda e: e.size_bytes)
+def _no_values(candidate: Candidate) -> Values:
+    raise EvaluationFailed(f"nothing is evaluated here, got {candidate.text}")
 
-    def pair(entry: Evaluated) -> tuple[float, int]:
-        return entry.latency.quantile_s(limits.quantile), entry.size_bytes
 
-    def excess(entry: Evaluated) -> float:
-        latency, size = pair(entry)
-        over_s = latency / limits.latency_s - 1 if limits.latency_s else 0.0
-        over_bytes = size / limits.size_bytes - 1 if limits.size_bytes else 0.0
-        return max(over_s, 0.0) + max(over_bytes, 0.0)
+def infeasible(measured: Sequence[Evaluated], limits: Limits, of_all: str = "") -> Infeasible:
+    """The error that says which limit binds and what would just be possible.
 
-    nearest = min(measured, key=excess)
-    slow = limits.latency_s is not None and pair(fastest)[0] > limits.latency_s
-    large = limits.size_bytes is not None and pair(smallest)[1] > limits.size_bytes
-    broken = limits.broken_by(*pair(nearest))
-    binding = "latency" if slow else "size" if large else broken[0]
-    text = f"latency {format_duration(pair(nearest)[0])} with size {format_size(pair(nearest)[1])}"
+    Args:
+        measured: at least one, none inside the limits.
+        limits: what they break.
+        of_all: what is predicted of every network of the space, for people.
+    """
+    figures = np.array([entry.values(limits.quantile)[1:] for entry in measured])
+    walls = np.array([limits.latency_s or math.inf, limits.size_bytes or math.inf])
+    found = nearest(figures / walls - 1)
+    assert found is not None
+    latency_s, size_bytes = figures[found.row]
+    binding = ("latency", "size")[found.binding]
+    text = f"latency {format_duration(latency_s)} with size {format_size(size_bytes)}"
     return Infeasible(
         f"no measured candidate keeps {limits.describe()}: {binding} binds, "
-        f"the nearest feasible pair is {text}; loosen the {binding} limit to that",
+        f"the nearest feasible pair is {text}{of_all}; loosen the {binding} limit to that",
         binding=binding,
         nearest=text,
     )
@@ -289,34 +306,88 @@ def execute(
     Raises:
         TooNoisy: a latency could not be had; resume when the machine is quiet.
     """
-    space = networks.space
     networks.train(task, settings.training, folder, progress=progress)
     table = cost_table(folder, networks, settings, predictor, progress=progress)
-    trials = Trials(folder, space)
-    strategy = strategy_named(settings.strategy)
+    trials = Trials(folder, networks.space)
     evaluate = evaluator(networks, task, settings)
-    problem = SearchProblem(
-        space, table, settings.limits, settings.n_evaluations, settings.population, settings.seed
-    )
-    known = load_table_networks(folder)
     measured = {entry.candidate: entry for entry in trials.all()}
-    with progress.track(
-        settings.n_evaluations, f"searching with {settings.strategy}", n_start=len(measured)
-    ) as update:
-        history: list[Evaluated] = []
-        while len(measured) < settings.n_evaluations:
-            ratio = _quantile_ratio(problem, history, known)
-            asked = strategy.ask(replace(problem, quantile_ratio=ratio), history)
-            if not asked:
-                break
-            for candidate in asked:
-                if candidate not in measured:
-                    measured[candidate] = evaluate(candidate)
-                    trials.add(measured[candidate])
-                    best = _best_so_far(measured.values(), settings.limits)
-                    update(len(measured), best)
-                history.append(measured[candidate])
+    quantile = settings.limits.quantile
+    known: dict[Candidate, Values | None] = {c: e.values(quantile) for c, e in measured.items()}
+    known |= dict.fromkeys(trials.failed())
+
+    def values(candidate: Candidate) -> Values:
+        try:
+            measured[candidate] = entry = evaluate(candidate)
+        except EvaluationFailed as error:
+            trials.add_failed(candidate)
+            progress.say(f"candidate {candidate.text} could not be evaluated: {error}")
+            raise
+        trials.add(entry)
+        return entry.values(quantile)
+
+    problem = problem_of(
+        networks.space,
+        table,
+        settings.limits,
+        values,
+        n_evaluations=settings.n_evaluations,
+        population=settings.population,
+        seed=settings.seed,
+        quantile_ratio=_quantile_ratio(folder, settings),
+    )
+    if len(known) < settings.n_evaluations:
+        _search(problem, settings, known, measured, progress)
     return Run(folder, settings, networks, table, tuple(measured.values()))
+
+
+def _search(
+    problem: SearchProblem,
+    settings: RunSettings,
+    known: Mapping[Candidate, Values | None],
+    measured: Mapping[Candidate, Evaluated],
+    progress: Progress,
+) -> None:
+    label, n_known = f"searching with {settings.strategy}", len(known)
+    with progress.track(settings.n_evaluations, label, n_start=n_known) as update:
+        strategy = strategy_named(settings.strategy)
+        for n_done, _ in enumerate(search(problem, strategy, known), 1):
+            update(max(n_done, n_known), _best_so_far(measured.values(), settings.limits))
+
+
+def problem_of(
+    space: SearchSpace,
+    table: CostTable,
+    limits: Limits,
+    evaluate: Callable[[Candidate], Values],
+    *,
+    n_evaluations: int,
+    population: int,
+    seed: int,
+    quantile_ratio: float = 1.0,
+) -> SearchProblem:
+    """A search for the smallest error, latency and size, of which the last two are predicted.
+
+    Args:
+        space: what may be chosen.
+        table: predicts the label of a latency, a low quantile, and the size.
+        limits: walls.
+        evaluate: gives ``Evaluated.values``.
+        n_evaluations: candidates that may be evaluated, above 0.
+        population: candidates a strategy may ask for at once, above 0.
+        seed: of every random choice.
+        quantile_ratio: limited quantile over label, above 0.
+    """
+
+    def costs(genes: Genes) -> Floats:
+        latency_s = quantile_ratio * table.latencies_s(genes)
+        return np.stack([np.full(len(genes), np.nan), latency_s, table.sizes_bytes(genes)], axis=1)
+
+    objectives = (
+        Objective("error"),
+        Objective("latency_s", limits.latency_s or math.inf),
+        Objective("size_bytes", limits.size_bytes or math.inf),
+    )
+    return SearchProblem(space, objectives, costs, evaluate, n_evaluations, population, seed)
 
 
 def evaluator(networks: Networks, task: Task, settings: RunSettings) -> Evaluator:
@@ -325,21 +396,11 @@ def evaluator(networks: Networks, task: Task, settings: RunSettings) -> Evaluato
     return Evaluator(networks, task, target, settings.reference_fast_s, by_loss=by_loss)
 
 
-def _quantile_ratio(
-    problem: SearchProblem,
-    history: Sequence[Evaluated],
-    known: Sequence[tuple[Candidate, Measured]],
-) -> float:
-    """Limited quantile over predicted label: of the history, else of the table's networks."""
-    name = problem.limits.quantile
-    if history:
-        genes = np.array([entry.candidate.genes for entry in history])
-        predicted_s = problem.table.latencies_s(genes)
-        figures_s = np.array([entry.latency.quantile_s(name) for entry in history])
-        return float(np.median(figures_s / predicted_s))
-    if known:
-        return float(np.median([f.quantile_s(name) / f.label_s for _, f in known]))
-    return 1.0
+def _quantile_ratio(folder: Path, settings: RunSettings) -> float:
+    """Limited quantile over the label, of the networks that corrected the table."""
+    figures = [figure for _, figure in load_table_networks(folder)]
+    ratios = [f.quantile_s(settings.limits.quantile) / f.label_s for f in figures]
+    return float(np.median(ratios)) if ratios else 1.0
 
 
 def cost_table(

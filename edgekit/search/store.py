@@ -15,7 +15,7 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.figures import Measured, MeasuredAccuracy, measured_from_json
 from edgekit.core.files import read_json, write_json
-from edgekit.search.problem import Evaluated
+from edgekit.search.evaluated import Evaluated
 from edgekit.search.space import SearchSpace
 
 DATABASE = "run.db"
@@ -61,37 +61,60 @@ class Trials:
 
     def add(self, entry: Evaluated) -> None:
         """Store one measured candidate."""
-        params = dict(zip(self._distributions, entry.candidate.genes, strict=True))
-        self._study.add_trial(
-            create_trial(
-                state=TrialState.COMPLETE,
-                params=params,
-                distributions=dict(self._distributions),
-                values=[entry.accuracy.top1, entry.latency.p50_s, float(entry.size_bytes)],
-                user_attrs={
-                    "accuracy": asdict(entry.accuracy),
-                    "latency": asdict(entry.latency),
-                    "loss": entry.loss,
-                },
-            )
-        )
+        values = [entry.accuracy.top1, entry.latency.p50_s, float(entry.size_bytes)]
+        attributes: dict[str, object] = {
+            "accuracy": asdict(entry.accuracy),
+            "latency": asdict(entry.latency),
+            "loss": entry.loss,
+        }
+        self._store(entry.candidate, TrialState.COMPLETE, values, attributes)
+
+    def add_failed(self, candidate: Candidate) -> None:
+        """Store that a candidate could not be evaluated."""
+        self._store(candidate, TrialState.FAIL, None, {})
 
     def all(self) -> list[Evaluated]:
         """Measured candidates in the order they were finished."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [self._entry(trial) for trial in trials]
+        return [self._entry(trial) for trial in self._trials(TrialState.COMPLETE)]
 
-    def _entry(self, trial: FrozenTrial) -> Evaluated:
+    def failed(self) -> list[Candidate]:
+        """Candidates that could not be evaluated."""
+        return [self._candidate(trial) for trial in self._trials(TrialState.FAIL)]
+
+    def _store(
+        self,
+        candidate: Candidate,
+        state: TrialState,
+        values: list[float] | None,
+        attributes: dict[str, object],
+    ) -> None:
+        self._study.add_trial(
+            create_trial(
+                state=state,
+                params=dict(zip(self._distributions, candidate.genes, strict=True)),
+                distributions=dict(self._distributions),
+                values=values,
+                user_attrs=attributes,
+            )
+        )
+
+    def _trials(self, state: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=(state,))
+
+    def _candidate(self, trial: FrozenTrial) -> Candidate:
         if set(trial.params) != set(self._distributions):
             raise InputError(
                 f"the trials of a run have the genes of its space, trial {trial.number} has "
                 f"{sorted(trial.params)}; choose the folder of the right run"
             )
-        genes = tuple(int(trial.params[name]) for name in self._distributions)
+        return Candidate(tuple(int(trial.params[name]) for name in self._distributions))
+
+    def _entry(self, trial: FrozenTrial) -> Evaluated:
+        candidate = self._candidate(trial)
         accuracy = MeasuredAccuracy(**trial.user_attrs["accuracy"])
         latency = measured_from_json(trial.user_attrs["latency"])
         loss = trial.user_attrs["loss"]
-        return Evaluated(Candidate(genes), accuracy, latency, int(trial.values[2]), loss)
+        return Evaluated(candidate, accuracy, latency, int(trial.values[2]), loss)
 
 
 def save_table_networks(folder: Path, entries: Sequence[tuple[Candidate, Measured]]) -> None:

@@ -37,7 +37,9 @@ from edgekit.effort import FULL_MODULE
 from edgekit.search.costs import CostTable
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.evaluate import Evaluator
-from edgekit.search.problem import Evaluated, SearchProblem, front
+from edgekit.search.evaluated import Evaluated, front
+from edgekit.search.loop import search
+from edgekit.search.run import problem_of
 from edgekit.search.space import Genes
 from edgekit.search.store import Trials
 from edgekit.search.strategies import strategy_named
@@ -90,8 +92,8 @@ def main() -> None:
     plain = evaluate(whole.largest())
     rows: dict[str, list[float]] = {}
     for seed in range(given.seeds):
-        for name, search in SEARCHES.items():
-            found = search(whole, table, evaluate, given.evaluations, seed)
+        for name, searched in SEARCHES.items():
+            found = searched(whole, table, evaluate, given.evaluations, seed)
             rows.setdefault(name, []).append(hypervolume(found, plain.latency.p50_s))
             print(seed, name, f"{rows[name][-1]:.4f}", f"{len(found)} evaluations", flush=True)
     result = _statistics(rows)
@@ -138,11 +140,16 @@ def _prepared(given: argparse.Namespace) -> tuple[ElasticSpace, CostTable, Evalu
 def _searched(
     held: Held, table: CostTable, evaluate: Evaluate, n: int, seed: int
 ) -> list[Evaluated]:
-    problem = SearchProblem(held, table, Limits(), n, 8, seed)
-    strategy, history = strategy_named("simq"), list[Evaluated]()
-    while len(history) < n and (asked := strategy.ask(problem, history)):
-        history += [evaluate(candidate) for candidate in asked]
-    return history
+    problem = problem_of(
+        held,
+        table,
+        Limits(),
+        lambda candidate: evaluate(candidate).values("p50"),
+        n_evaluations=n,
+        population=8,
+        seed=seed,
+    )
+    return [evaluate(entry.candidate) for entry in search(problem, strategy_named("simq"))]
 
 
 def joint(

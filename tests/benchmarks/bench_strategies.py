@@ -18,19 +18,18 @@ from typing import Any
 import numpy as np
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
 from edgekit.core.files import write_json
 from edgekit.core.limits import Limits
 from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.task import load_task
 from edgekit.search.evaluate import MAX_VALIDATION
-from edgekit.search.problem import Evaluated, SearchProblem
-from edgekit.search.run import Run
+from edgekit.search.loop import search
+from edgekit.search.problem import Observed, SearchProblem, Values
+from edgekit.search.run import Run, problem_of
 from edgekit.search.strategies import STRATEGIES, strategy_named
 from edgekit.workflow import resume_search
 
 SHARES = (0.36, 0.6, 0.8)
-PREDICTED = Conditions("predicted, not measured", 1, 0, 0, 0, 0, 0.0, 0.0, 1.0, "")
 
 
 class Oracle:
@@ -39,31 +38,30 @@ class Oracle:
     def __init__(self, run: Run, data: str) -> None:
         self.run, self.task = run, load_task(data, seed=run.settings.seed)
         self.validation = self.task.validation.evenly(MAX_VALIDATION)
-        self.known: dict[Candidate, MeasuredAccuracy] = {}
+        self.known: dict[Candidate, float] = {}
 
-    def __call__(self, candidate: Candidate) -> Evaluated:
-        """The candidate as a search would see it."""
+    def __call__(self, candidate: Candidate) -> Values:
+        """Error, predicted latency in s, predicted size in bytes."""
         run, task = self.run, self.task
         if candidate not in self.known:
             net = run.networks.extract(candidate)
             ready = run.networks.prepared(net, candidate, task, FULL_WEIGHT_MAX)
             accuracy = ready.accuracy(self.validation, task.preprocessing, "validation")
-            self.known[candidate] = accuracy
+            self.known[candidate] = 1 - accuracy.top1
         genes = np.array([candidate.genes])
-        latency_s = float(run.table.latencies_s(genes)[0])
-        size_bytes = int(run.table.sizes_bytes(genes)[0])
-        latency = Measured(*[latency_s] * 4, (latency_s, latency_s), PREDICTED)
-        return Evaluated(candidate, self.known[candidate], latency, size_bytes)
+        latency_s, size_bytes = run.table.latencies_s(genes)[0], run.table.sizes_bytes(genes)[0]
+        return self.known[candidate], float(latency_s), float(size_bytes)
 
 
-def trace(oracle: Oracle, strategy: str, problem: SearchProblem) -> list[float]:
+def trace(strategy: str, problem: SearchProblem) -> list[float]:
     """Best top-1 inside the limits after each population, 0 where nothing is inside yet."""
-    history: list[Evaluated] = []
+    history: list[Observed] = []
     best: list[float] = []
-    while len(history) < problem.n_evaluations:
-        history += [oracle(c) for c in strategy_named(strategy).ask(problem, history)]
-        inside = [e.accuracy.top1 for e in history if e.meets(problem.limits)]
-        best.append(max(inside, default=0.0))
+    for entry in search(problem, strategy_named(strategy)):
+        history.append(entry)
+        if len(history) % problem.population == 0:
+            found = problem.best(history)
+            best.append(1 - found.values[0] if found and found.values else 0.0)
     return best
 
 
@@ -78,18 +76,24 @@ def main() -> None:
     arguments = parser.parse_args()
     run = resume_search(arguments.run, load_task(arguments.data, seed=0))
     oracle = Oracle(run, arguments.data)
-    largest_s = oracle(run.space.largest()).latency.label_s
+    largest_s = oracle(run.space.largest())[1]
     settings = run.settings
     rows: list[dict[str, Any]] = []
     for share in SHARES:
         limits = replace(Limits.of(size=arguments.max_size), latency_s=share * largest_s)
-        for strategy in STRATEGIES:
+        for strategy in [name for name in STRATEGIES if name != "exhaustive"]:
             traces = []
             for seed in range(arguments.seeds):
-                problem = SearchProblem(
-                    run.space, run.table, limits, settings.n_evaluations, settings.population, seed
+                problem = problem_of(
+                    run.space,
+                    run.table,
+                    limits,
+                    oracle,
+                    n_evaluations=settings.n_evaluations,
+                    population=settings.population,
+                    seed=seed,
                 )
-                traces.append(trace(oracle, strategy, problem))
+                traces.append(trace(strategy, problem))
             rows.append({"share": share, "strategy": strategy, "traces": traces})
             means = " ".join(f"{100 * v:6.2f}" for v in np.mean(traces, axis=0))
             print(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
 from edgekit.core.limits import Limits
+from edgekit.search.costs import CostTable
+from edgekit.search.evaluated import Evaluated
+from edgekit.search.loop import search
 from edgekit.search.mbconv.contexts import N_CONTEXTS, SKIPPED
 from edgekit.search.mbconv.costs import BlockTable
 from edgekit.search.mbconv.space import OPERATIONS, SKIP, MBConvRecipe, MBConvSpace, Stage
-from edgekit.search.problem import Evaluated, SearchProblem, Strategy
+from edgekit.search.problem import Observed, Scores, SearchProblem, Strategy
+from edgekit.search.run import problem_of
 
 CONDITIONS = Conditions("CPUExecutionProvider", 1, 20, 200, 14, 0, 0.1, 0.0, 1.0, "2026-01-01")
 TINY = MBConvRecipe(32, 10, 16, 2, 16, (Stage(16, 2, 2), Stage(32, 2, 2)), 64)
@@ -66,16 +71,13 @@ def formula_top1(space: MBConvSpace, candidate: Candidate) -> float:
     return float(top1 - 0.01 * candidate.genes[n] - 0.005 * candidate.genes[-1])
 
 
-def formula_evaluator(problem: SearchProblem) -> Callable[[Candidate], Evaluated]:
-    """Measures a candidate by the formulas, exactly as the table predicts it."""
-
-    def evaluate(candidate: Candidate) -> Evaluated:
-        genes, space = np.array([candidate.genes]), problem.space
-        latency_s = float(problem.table.latencies_s(genes)[0])
-        size_bytes = int(problem.table.sizes_bytes(genes)[0])
-        return evaluated(candidate, formula_top1(space, candidate), latency_s, size_bytes)
-
-    return evaluate
+def formula_evaluated(
+    space: MBConvSpace, candidate: Candidate, table: CostTable | None = None
+) -> Evaluated:
+    """A candidate measured by the formulas, exactly as the table predicts it."""
+    genes, table = np.array([candidate.genes]), table or formula_table(space)
+    latency_s, size = table.latencies_s(genes)[0], table.sizes_bytes(genes)[0]
+    return evaluated(candidate, formula_top1(space, candidate), float(latency_s), int(size))
 
 
 def formula_problem(
@@ -87,21 +89,45 @@ def formula_problem(
 ) -> SearchProblem:
     """A search whose figures follow the formulas."""
     space = MBConvSpace(recipe)
-    table = formula_table(space)
-    return SearchProblem(space, table, limits or Limits(), n_evaluations, population, seed)
+    limits, table = limits or Limits(), formula_table(space)
+    return problem_of(
+        space,
+        table,
+        limits,
+        lambda candidate: formula_evaluated(space, candidate, table).values(limits.quantile),
+        n_evaluations=n_evaluations,
+        population=population,
+        seed=seed,
+    )
 
 
-def searched(strategy: Strategy, problem: SearchProblem) -> list[Evaluated]:
-    """The whole loop of a search: ask, evaluate, ask, ..."""
-    evaluate, history = formula_evaluator(problem), []
-    while asked := strategy.ask(problem, history):
-        history += [evaluate(candidate) for candidate in asked]
-    return history
+def with_scores(problem: SearchProblem, n: int = 2000) -> SearchProblem:
+    """The same search with metrics: noise, the accuracy with noise, and one with gaps."""
+    rng, space = np.random.default_rng(7), problem.space
+    assert isinstance(space, MBConvSpace)
+    genes = np.unique(space.sample(n, rng), axis=0)
+    top1 = np.array([formula_top1(space, Candidate(tuple(row))) for row in genes.tolist()])
+    noise = rng.normal(size=(len(genes), 3))
+    values = np.stack([noise[:, 0], top1 + 0.02 * noise[:, 1], -top1 + 0.1 * noise[:, 2]], axis=1)
+    values[rng.random(len(genes)) < 0.1, 2] = np.nan
+    return replace(problem, scores=Scores(genes, ("noise", "good", "upside down"), values))
 
 
-def best_top1(entries: Sequence[Evaluated], limits: Limits) -> float:
+def searched(strategy: Strategy, problem: SearchProblem) -> list[Observed]:
+    """The whole history of a search."""
+    return list(search(problem, strategy))
+
+
+def top1_of(entry: Observed) -> float:
+    """The accuracy of an entry that did not fail."""
+    assert entry.values
+    return 1 - entry.values[0]
+
+
+def best_top1(problem: SearchProblem, history: Sequence[Observed]) -> float:
     """The highest accuracy inside the limits, 0 where there is none."""
-    return max((e.accuracy.top1 for e in entries if e.meets(limits)), default=0.0)
+    best = problem.best(history)
+    return top1_of(best) if best else 0.0
 
 
 class Stop(Exception):

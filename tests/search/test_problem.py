@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
-from edgekit.search.problem import fresh, front
-from tests.search.synthetic import evaluated, formula_evaluator, formula_problem
+from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.problem import Objective, Observed, fresh
+from tests.search.synthetic import TINY, formula_problem, formula_table
 
-Figures = st.lists(
-    st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=20
-)
-
-
-@given(Figures)
-def test_the_front_is_what_nothing_beats(figures: list[tuple[int, int, int]]) -> None:
-    entries = [
-        evaluated(Candidate((index,)), top1 / 10, latency / 100, size)
-        for index, (top1, latency, size) in enumerate(figures)
-    ]
-    kept = front(entries)
-
-    def beats(a: tuple[int, int, int], b: tuple[int, int, int]) -> bool:
-        return a != b and a[0] >= b[0] and a[1] <= b[1] and a[2] <= b[2]
-
-    expected = {i for i, mine in enumerate(figures) if not any(beats(f, mine) for f in figures)}
-    assert {entry.candidate.genes[0] for entry in kept} == expected
-    latencies = [entry.latency.p50_s for entry in kept]
-    assert latencies == sorted(latencies)
+SPACE = MBConvSpace(TINY)
 
 
 def test_fresh_candidates_are_distinct_new_and_in_order() -> None:
     genes = np.array([[0, 1], [2, 3], [0, 1], [4, 5], [6, 7]])
-    history = [evaluated(Candidate((2, 3)), 0.5, 1.0, 1)]
+    history = [Observed(Candidate((2, 3)), (0.5, 1.0, 1.0))]
     expected = [Candidate((0, 1)), Candidate((4, 5)), Candidate((6, 7))]
     assert fresh(genes, history, 9) == expected
     assert fresh(genes, history, 2) == expected[:2]
@@ -44,23 +26,36 @@ def test_fresh_candidates_are_distinct_new_and_in_order() -> None:
 
 
 def test_margins_are_relative_to_each_limit() -> None:
-    problem = formula_problem(limits=Limits(2e-4, 300_000))
-    genes = problem.space.sample(50, np.random.default_rng(0))
-    latency = problem.table.latencies_s(genes)
-    size = problem.table.sizes_bytes(genes)
+    problem, table = formula_problem(limits=Limits(2e-4, 300_000)), formula_table(SPACE)
+    genes = SPACE.sample(50, np.random.default_rng(0))
     margins = problem.margins(genes)
-    np.testing.assert_allclose(margins[:, 0], (latency - 2e-4) / 2e-4)
-    np.testing.assert_allclose(margins[:, 1], (size - 3e5) / 3e5)
+    assert (margins[:, 0] == -1).all()
+    np.testing.assert_allclose(margins[:, 1], (table.latencies_s(genes) - 2e-4) / 2e-4)
+    np.testing.assert_allclose(margins[:, 2], (table.sizes_bytes(genes) - 3e5) / 3e5)
     assert (formula_problem().margins(genes) == -1).all()
 
 
-def test_limits_are_on_the_measured_figures() -> None:
+def test_predictions_are_corrected_by_what_was_evaluated() -> None:
     problem = formula_problem()
-    entry = formula_evaluator(problem)(problem.space.largest())
-    assert entry.meets(Limits())
-    assert entry.meets(Limits(entry.latency.p50_s, entry.size_bytes))
-    assert not entry.meets(Limits(entry.latency.p50_s * 0.999))
-    assert not entry.meets(Limits(None, entry.size_bytes - 1))
+    genes = SPACE.sample(6, np.random.default_rng(0))
+    history = [
+        Observed(Candidate(tuple(row)), (0.5, 1.25 * cost[1], 0.9 * cost[2]))
+        for row, cost in zip(genes.tolist(), problem.costs(genes), strict=True)
+    ]
+    history.append(Observed(SPACE.largest(), None))
+    predicted, costs = problem.predicted(genes, history), problem.costs(genes)
+    np.testing.assert_allclose(predicted[:, 1:], costs[:, 1:] * [1.25, 0.9])
+    assert np.isnan(predicted[:, 0]).all()
+
+
+def test_limits_are_on_what_was_evaluated() -> None:
+    problem = replace(formula_problem(), objectives=(Objective("error"), Objective("s", 2.0)))
+    inside, slow, failed = (
+        Observed(SPACE.largest(), values) for values in ((0.5, 2.0), (0.1, 2.1), None)
+    )
+    assert [problem.keeps(entry) for entry in (inside, slow, failed)] == [True, False, False]
+    assert problem.best([failed, slow, inside]) == inside
+    assert problem.best([failed, slow]) is None
 
 
 def test_randomness_depends_on_the_seed_and_on_what_is_done() -> None:

@@ -10,23 +10,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.core.candidate import Candidate
 from edgekit.core.errors import Infeasible, InputError
 from edgekit.core.limits import Limits
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import CostTable
+from edgekit.search.evaluated import Evaluated
+from edgekit.search.loop import search
 from edgekit.search.mbconv.costs import BlockTable
 from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.networks import WEIGHTS
-from edgekit.search.problem import Evaluated, SearchProblem
 from edgekit.search.run import (
     RUN_FILE,
     Run,
     RunSettings,
     cost_table,
     execute,
+    problem_of,
     read_settings,
     write_settings,
 )
@@ -34,7 +37,7 @@ from edgekit.search.store import DATABASE, TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named
 from edgekit.training.loop import TrainRecipe
 from tests.line import patient
-from tests.search.synthetic import TINY, evaluated, formula_problem
+from tests.search.synthetic import TINY, evaluated, formula_table
 
 QUIET = Progress(quiet=True)
 SETTINGS = RunSettings(
@@ -104,9 +107,17 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     again = go(QUIET)
     assert again.measured == run.measured
     # What an uninterrupted search would have asked for, from what was measured.
-    problem = SearchProblem(run.space, run.table, SETTINGS.limits, 3, 2, SETTINGS.seed)
-    strategy = strategy_named("random")
-    asked = [*strategy.ask(problem, []), *strategy.ask(problem, run.measured[:2])]
+    values = {entry.candidate: entry.values("p50") for entry in run.measured}
+    problem = problem_of(
+        run.space,
+        run.table,
+        SETTINGS.limits,
+        values.__getitem__,
+        n_evaluations=3,
+        population=2,
+        seed=SETTINGS.seed,
+    )
+    asked = [entry.candidate for entry in search(problem, strategy_named("random"))]
     assert [entry.candidate for entry in run.measured] == asked
     assert len(set(asked)) == 3
     assert set(run.front()) <= set(run.measured)
@@ -163,14 +174,13 @@ def test_altered_settings_are_refused(change: dict[str, object], tmp_path: Path)
 
 
 def _run(*figures: tuple[float, float, int]) -> Run:
-    problem = formula_problem()
-    candidates = problem.space.sample(len(figures), np.random.default_rng(0)).tolist()
+    space = MBConvSpace(TINY)
+    candidates = space.sample(len(figures), np.random.default_rng(0)).tolist()
     measured = [
-        evaluated(type(problem.space.largest())(tuple(genes)), *entry)
+        evaluated(Candidate(tuple(genes)), *entry)
         for genes, entry in zip(candidates, figures, strict=True)
     ]
-    networks = MBConvNetworks(problem.space)
-    return Run(Path(), SETTINGS, networks, problem.table, tuple(measured))
+    return Run(Path(), SETTINGS, MBConvNetworks(space), formula_table(space), tuple(measured))
 
 
 def _figures(entry: Evaluated) -> tuple[float, float, int]:

@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
-from edgekit.search.mbconv.space import SKIP
-from edgekit.search.problem import Evaluated, SearchProblem, Strategy
+from edgekit.search.loop import search
+from edgekit.search.mbconv.space import SKIP, MBConvRecipe, Stage
+from edgekit.search.problem import Observed, SearchProblem
+from edgekit.search.strategies import STRATEGIES
 from edgekit.search.strategies.random import RandomStrategy
-from edgekit.search.strategies.simq import SimQStrategy
+from edgekit.search.strategies.simq import SimQStrategy, published_model
 from edgekit.testing.strategies import check_asked, check_strategy
-from tests.search.synthetic import formula_evaluator, formula_problem
+from tests.search.synthetic import formula_problem, with_scores
 
+ONE_BLOCK = MBConvRecipe(32, 10, 16, 2, 16, (Stage(32, 1, 2),), 64)
 SMALL = SimQStrategy(n_generations=8, inner_population=16)
 
 
-@pytest.mark.parametrize("strategy", [RandomStrategy(), SMALL], ids=["random", "simq"])
-@pytest.mark.parametrize("limits", [Limits(), Limits(2e-4, 200_000), Limits(1e-9, 1)])
-def test_ours_keep_every_rule(strategy: Strategy, limits: Limits) -> None:
-    problem = formula_problem(3, limits, n_evaluations=17, population=6)
-    assert len(check_strategy(strategy, problem, formula_evaluator(problem))) == 17
+OURS = {**STRATEGIES, "simq": SMALL, "simq-published": replace(SMALL, fit_error=published_model)}
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(2e-4, 200_000), Limits(1e-9, 1)], ids=str)
+@pytest.mark.parametrize("name", OURS)
+def test_ours_keep_every_rule(name: str, limits: Limits) -> None:
+    problem = with_scores(formula_problem(3, limits, n_evaluations=17, population=6))
+    assert len(check_strategy(OURS[name], problem)) == 17
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if name != "exhaustive"])
+def test_the_seed_matters(name: str) -> None:
+    problems = [with_scores(formula_problem(seed, n_evaluations=17)) for seed in (3, 3, 4)]
+    found = [list(search(problem, OURS[name])) for problem in problems]
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_space_that_is_smaller_than_the_budget_is_searched_to_its_end(name: str) -> None:
+    problem = with_scores(formula_problem(3, recipe=ONE_BLOCK, n_evaluations=100, population=8))
+    history = list(search(problem, OURS[name]))
+    assert len({entry.candidate for entry in history}) == len(history) == 48
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,7 @@ class Always:
 
     candidates: tuple[Candidate, ...]
 
-    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
+    def ask(self, problem: SearchProblem, history: Sequence[Observed]) -> list[Candidate]:
         return list(self.candidates)
 
 
@@ -43,7 +63,7 @@ class Forgetful:
 
     n_asked: int = 0
 
-    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
+    def ask(self, problem: SearchProblem, history: Sequence[Observed]) -> list[Candidate]:
         self.n_asked += 1
         rng = problem.rng(self.n_asked)
         (genes,) = problem.space.sample(1, rng).tolist()
@@ -54,22 +74,21 @@ class Forgetful:
 class Lazy:
     """Stops before the budget is used up."""
 
-    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
+    def ask(self, problem: SearchProblem, history: Sequence[Observed]) -> list[Candidate]:
         return [] if history else RandomStrategy().ask(problem, history)
 
 
 def test_broken_rules_are_named() -> None:
     problem = formula_problem(n_evaluations=8, population=4)
-    evaluate = formula_evaluator(problem)
     one = problem.space.largest()
-    with pytest.raises(AssertionError, match="measured may not be asked for again"):
-        check_strategy(Always((one,)), problem, evaluate)
+    with pytest.raises(AssertionError, match="evaluated may not be asked for again"):
+        check_strategy(Always((one,)), problem)
     with pytest.raises(AssertionError, match="no candidate may be asked for twice"):
-        check_strategy(Always((one, one)), problem, evaluate)
+        check_strategy(Always((one, one)), problem)
     with pytest.raises(AssertionError, match="the same history must give the same answer"):
-        check_strategy(Forgetful(), problem, evaluate)
+        check_strategy(Forgetful(), problem)
     with pytest.raises(AssertionError, match="the budget must be used up, 4 were asked"):
-        check_strategy(Lazy(), problem, evaluate)
+        check_strategy(Lazy(), problem)
 
 
 def test_answers_that_are_no_candidates_of_the_space_are_caught() -> None:

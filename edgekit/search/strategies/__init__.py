@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from edgekit.core.errors import InputError
 from edgekit.search.problem import Strategy
+from edgekit.search.strategies.evolution import EvolutionStrategy
+from edgekit.search.strategies.exhaustive import ExhaustiveStrategy
+from edgekit.search.strategies.local import LocalSearchStrategy
+from edgekit.search.strategies.nsga2 import NSGA2Strategy
 from edgekit.search.strategies.random import RandomStrategy
+from edgekit.search.strategies.robot import RobotStrategy, by_rank
+from edgekit.search.strategies.samplers import SamplerStrategy, gp, tpe
 from edgekit.search.strategies.simq import SimQStrategy, published_model
 
 STRATEGIES: dict[str, Strategy] = {
-    "random": RandomStrategy(),
     "simq": SimQStrategy(),
-    "simq-published": SimQStrategy(fit_accuracy=published_model),
+    "simq-published": SimQStrategy(fit_error=published_model),
+    "robot": RobotStrategy(by_rank, lowest_weight=0.0, begins_equal=True, learns_noise=True),
+    "robot-published": RobotStrategy(),
+    "nsga2": NSGA2Strategy(),
+    "evolution": EvolutionStrategy(),
+    "local": LocalSearchStrategy(),
+    "tpe": SamplerStrategy(tpe),
+    "gp": SamplerStrategy(gp),
+    "exhaustive": ExhaustiveStrategy(),
+    "random": RandomStrategy(),
 }
 
 

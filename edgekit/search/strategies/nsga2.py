@@ -1,21 +1,24 @@
-"""NSGA-II over integer genes, as arrays.
+"""NSGA-II over integer genes, with pymoo.
 
 Deb, Pratap, Agarwal & Meyarivan 2002 (IEEE Trans. Evolutionary Computation 6(2)): non-dominated
-sorting, crowding distance, binary tournaments, parents and children compete. Constraints are
-handled as in their section VI. Genes name choices and have no order, so where the paper varies
-real numbers we cross uniformly and draw a mutated gene anew from its choices.
+sorting, crowding distance, binary tournaments, parents and children compete, constraints as in
+their section VI. Genes name choices and have no order, so where the paper varies real numbers we
+cross uniformly and draw a mutated gene anew from its choices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgekit.core.candidate import Candidate
+from edgekit.search.pool import drawn_inside
+from edgekit.search.problem import Floats, Observed, SearchProblem, Values, fresh
 from edgekit.search.space import Genes
 
-Floats = NDArray[np.float64]
 Score = Callable[[Genes], tuple[Floats, Floats]]
 """Objectives ``(n, m)`` to minimise, and how far ``(n,)`` constraints are broken, 0 for not."""
 
@@ -24,6 +27,9 @@ Scored = tuple[Genes, Floats, Floats]
 
 _CROSSOVER = 0.9
 _MUTATED_GENES = 2.0
+_UNKNOWN = 1e9
+"""Objectives of what is not evaluated because it is predicted outside, or failed."""
+_MOST_GENERATIONS = 200
 
 
 def evolve(
@@ -47,90 +53,97 @@ def evolve(
         Everything that was scored, in order: genes ``(scored, genes)``, objectives ``(scored, m)``
         and violation ``(scored,)``. A row that died out may stand there again.
     """
-    seen = [(start, *score(start))]
-    alive = _survivors(seen[0], len(start))
-    for _ in range(n_generations):
-        children = _children(alive[0], np.array(n_choices), rng)
-        _, first = np.unique(np.concatenate([alive[0], children]), axis=0, return_index=True)
-        new = children[np.sort(first[first >= len(start)]) - len(start)]
-        if len(new):
-            seen.append((new, *score(new)))
-            alive = _survivors(_joined([alive, seen[-1]]), len(start))
-    return _joined(seen)
-
-
-def order(objectives: Floats, violation: Floats) -> NDArray[np.int64]:
-    """Indices ``(n,)``, best first: by front, and within a front by crowding distance.
-
-    Args:
-        objectives: ``(n, m)``, to minimise.
-        violation: ``(n,)``, 0 where all constraints hold.
-    """
-    rank = fronts(objectives, violation)
-    crowding = np.empty(len(rank))
-    for front in range(rank.max() + 1):
-        members = np.flatnonzero(rank == front)
-        crowding[members] = _crowding(objectives[members])
-    return np.lexsort((-crowding, rank))
-
-
-def fronts(objectives: Floats, violation: Floats) -> NDArray[np.int64]:
-    """Rank of each row: 0 where nothing dominates it, 1 where only rank 0 does, and so on.
-
-    A row dominates another that breaks the constraints more, or as much and that is nowhere better
-    and somewhere worse.
-
-    Args:
-        objectives: ``(n, m)``, to minimise.
-        violation: ``(n,)``, 0 where all constraints hold.
-
-    Returns:
-        ``(n,)`` int64.
-    """
-    mine, other = objectives[:, None, :], objectives[None, :, :]
-    better = (mine <= other).all(axis=2) & (mine < other).any(axis=2)
-    less, equal = (f(violation[:, None], violation) for f in (np.less, np.equal))
-    dominates = less | (equal & better)
-    n_dominating = dominates.sum(axis=0)
-    rank = np.full(len(objectives), -1)
-    for front in range(len(objectives)):
-        members = (n_dominating == 0) & (rank < 0)
-        if not members.any():
-            break
-        rank[members] = front
-        n_dominating -= dominates[members].sum(axis=0)
-    return rank
-
-
-def _joined(parts: Sequence[Scored]) -> Scored:
-    genes, objectives, violation = (np.concatenate(column) for column in zip(*parts, strict=True))
+    algorithm = _algorithm(start, n_choices, int(rng.integers(2**31)))
+    seen = []
+    for _ in range(n_generations + 1):
+        asked = algorithm.ask()
+        genes = np.asarray(asked.get("X"), dtype=np.int64)
+        objectives, violation = score(genes)
+        seen.append((genes, objectives, violation))
+        _tell(algorithm, asked, objectives, violation)
+    genes, objectives, violation = (np.concatenate(part) for part in zip(*seen, strict=True))
     return genes, objectives, violation
 
 
-def _survivors(scored: Scored, size: int) -> Scored:
-    genes, objectives, violation = scored
-    best = order(objectives, violation)[:size]
-    return genes[best], objectives[best], violation[best]
+@dataclass(frozen=True, slots=True)
+class NSGA2Strategy:
+    """NSGA-II on what was evaluated.
+
+    Children that are predicted outside the limits are not evaluated: they take part with what the
+    prediction breaks, and die out.
+
+    Attributes:
+        n_alive: population, above 1.
+    """
+
+    n_alive: int = 10
+
+    def ask(self, problem: SearchProblem, history: Sequence[Observed]) -> list[Candidate]:
+        """The next population; see ``Strategy``."""
+        n = problem.n_next(history)
+        if not n:
+            return []
+        known = {entry.candidate: entry.values for entry in history}
+        start = drawn_inside(problem, [])[: self.n_alive]
+        seed = int(problem.rng(0).integers(2**31))
+        algorithm = _algorithm(start, problem.space.n_choices, seed)
+        for _ in range(_MOST_GENERATIONS):
+            asked = algorithm.ask()
+            if asked is None:
+                break
+            genes = problem.space.canonical(np.asarray(asked.get("X"), dtype=np.int64))
+            margins = problem.margins(genes)
+            inside = genes[(margins <= 0).all(axis=1)]
+            wanted = [c for c in fresh(inside, [], len(inside)) if c not in known]
+            if wanted:
+                return wanted[:n]
+            values = [known.get(Candidate(tuple(row))) for row in genes.tolist()]
+            _tell(algorithm, asked, *_judged(problem, values, margins))
+        return fresh(drawn_inside(problem, history), history, n)
 
 
-def _crowding(objectives: Floats) -> Floats:
-    """Distance ``(n,)`` to the neighbours on either side, summed over objectives; ends inf."""
-    distance = np.zeros(len(objectives))
-    for values in objectives.T:
-        by_value = np.argsort(values, kind="stable")
-        ordered = values[by_value]
-        span = ordered[-1] - ordered[0]
-        distance[by_value[[0, -1]]] = np.inf
-        if span > 0:
-            distance[by_value[1:-1]] += (ordered[2:] - ordered[:-2]) / span
-    return distance
+def _judged(
+    problem: SearchProblem, values: Sequence[Values | None], margins: Floats
+) -> tuple[Floats, Floats]:
+    """Objectives and violation of evaluated rows, and of those that were not or failed."""
+    none = (_UNKNOWN,) * len(problem.objectives)
+    objectives = np.array([none if v is None else v for v in values], dtype=np.float64)
+    limits = np.array([objective.limit for objective in problem.objectives])
+    measured = (objectives / limits - 1).clip(min=0).sum(axis=1)
+    predicted = margins.clip(min=0).sum(axis=1)
+    is_unknown = np.array([v is None for v in values])
+    return objectives, np.where(is_unknown, 1 + predicted, measured)
 
 
-def _children(parents: Genes, n_choices: NDArray[np.int64], rng: np.random.Generator) -> Genes:
-    """As many children as parents ``(n, genes)``, which are sorted best first."""
-    n, n_genes = parents.shape
-    first, second = rng.integers(0, n, (2, 2, n)).min(axis=1)
-    crossed = (rng.random((n, n_genes)) < 0.5) & (rng.random((n, 1)) < _CROSSOVER)
-    children = np.where(crossed, parents[second], parents[first])
-    mutated = rng.random((n, n_genes)) < _MUTATED_GENES / n_genes
-    return np.where(mutated, rng.integers(0, n_choices, (n, n_genes)), children)
+def _algorithm(start: Genes, n_choices: Sequence[int], seed: int) -> Any:
+    """Pymoo's NSGA-II, ready to be asked; seeded, without output."""
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.core.mutation import Mutation
+    from pymoo.core.problem import Problem
+    from pymoo.core.termination import NoTermination
+    from pymoo.operators.crossover.ux import UniformCrossover
+
+    class Redraw(Mutation):  # type: ignore[misc]
+        """Draws some genes anew from their choices."""
+
+        def _do(self, problem: Any, X: Any, random_state: Any = None, **kwargs: Any) -> Any:
+            changed = random_state.random(X.shape) < _MUTATED_GENES / X.shape[1]
+            return np.where(changed, random_state.integers(0, n_choices, X.shape), X)
+
+    algorithm = NSGA2(
+        pop_size=len(start),
+        sampling=start,
+        crossover=UniformCrossover(prob=_CROSSOVER),
+        mutation=Redraw(),
+    )
+    highest = np.array(n_choices) - 1
+    problem = Problem(n_var=len(n_choices), n_obj=2, n_ieq_constr=1, xl=0, xu=highest, vtype=int)
+    return algorithm.setup(problem, termination=NoTermination(), seed=seed, verbose=False)
+
+
+def _tell(algorithm: Any, asked: Any, objectives: Floats, violation: Floats) -> None:
+    asked.set("F", objectives)
+    asked.set("G", violation[:, None])
+    for individual in asked:
+        individual.evaluated = {"F", "G"}
+    algorithm.tell(infills=asked)

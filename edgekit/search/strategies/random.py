@@ -1,18 +1,17 @@
-"""The baseline: candidates drawn uniformly."""
+"""The baseline: candidates drawn uniformly from those that keep the limits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.problem import Evaluated, SearchProblem, fresh
+from edgekit.search.pool import drawn_inside
+from edgekit.search.problem import Observed, SearchProblem, fresh
 
 
 class RandomStrategy:
-    """Every gene uniform over its choices; limits are ignored, as a baseline should."""
+    """Every gene uniform over its choices, inside the limits as far as they can be predicted."""
 
-    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
+    def ask(self, problem: SearchProblem, history: Sequence[Observed]) -> list[Candidate]:
         """The next population; see ``Strategy``."""
-        n = min(problem.population, problem.n_evaluations - len(history))
-        drawn = problem.space.sample(20 * problem.population, problem.rng(len(history)))
-        return fresh(drawn, history, n)
+        return fresh(drawn_inside(problem, history), history, problem.n_next(history))

@@ -5,7 +5,7 @@ Cummings et al. 2022 (LINAS, arXiv 2205.10358) and Sridhar et al. 2023 (SimQ-NAS
 far, let an evolutionary algorithm search on the predictors, measure its best, repeat. Only what
 was measured is reported.
 
-As published: NSGA-II inside, masked inactive genes, and with ``fit_accuracy=published_model``
+As published: NSGA-II inside, masked inactive genes, and with ``fit_error=published_model``
 (strategy ``simq-published``) one-hot features under ridge or RBF-SVR, chosen by 5-fold
 cross-validation. Where we differ: the accuracy of few networks is learnt from ordered features
 (``ordered_model``); the latency and size of a candidate come from the cost table instead of a
@@ -26,19 +26,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.problem import Evaluated, SearchProblem, fresh
+from edgekit.search.pool import drawn_inside, inside_first
+from edgekit.search.problem import (
+    Floats,
+    Observed,
+    SearchProblem,
+    fresh,
+    genes_of,
+    succeeded,
+    values_of,
+)
 from edgekit.search.space import Genes
 from edgekit.search.strategies.nsga2 import evolve
 
 _N_FOLDS = 5
-_N_DRAWN = 20_000
 _DETAIL = 0.3
 
-AccuracyModel = Callable[[Genes], NDArray[np.float64]]
-"""Canonical genes ``(n, genes)`` to predicted ``Evaluated.merit`` ``(n,)``."""
+ErrorModel = Callable[[Genes], NDArray[np.float64]]
+"""Canonical genes ``(n, genes)`` to the predicted first objective ``(n,)``."""
 
 
-def published_model(problem: SearchProblem, history: Sequence[Evaluated]) -> AccuracyModel:
+def published_model(problem: SearchProblem, history: Sequence[Observed]) -> ErrorModel:
     """Ridge or RBF-SVR on masked one-hot genes, whichever cross-validates better.
 
     Args:
@@ -52,7 +60,7 @@ def published_model(problem: SearchProblem, history: Sequence[Evaluated]) -> Acc
     from sklearn.svm import SVR
 
     features = problem.space.features
-    x, y = features(_genes(history)), _percent(history)
+    x, y = features(genes_of(history)), _percent(history)
     folds = KFold(_N_FOLDS, shuffle=True, random_state=problem.seed)
     grids = (
         (Ridge(), {"ridge__alpha": [0.1, 0.3, 1.0, 3.0, 10.0, 30.0]}),
@@ -71,7 +79,7 @@ def published_model(problem: SearchProblem, history: Sequence[Evaluated]) -> Acc
     return lambda genes: np.asarray(model.predict(features(genes)) / 100)
 
 
-def ordered_model(problem: SearchProblem, history: Sequence[Evaluated]) -> AccuracyModel:
+def ordered_model(problem: SearchProblem, history: Sequence[Observed]) -> ErrorModel:
     """Bayesian ridge that knows the order of kernels and expansions, and their sums.
 
     One-hot genes forget that 5 lies between 3 and 7 and that a larger kernel helps in most blocks,
@@ -86,7 +94,7 @@ def ordered_model(problem: SearchProblem, history: Sequence[Evaluated]) -> Accur
     from sklearn.linear_model import BayesianRidge
 
     space = problem.space
-    genes = _genes(history)
+    genes = genes_of(history)
     n_ordered = space.ordered_features(genes).shape[1]
 
     def both(genes: Genes) -> NDArray[np.float64]:
@@ -100,12 +108,8 @@ def ordered_model(problem: SearchProblem, history: Sequence[Evaluated]) -> Accur
     return lambda genes: np.asarray(model.predict((both(genes) - mean) / scale) / 100)
 
 
-def _genes(history: Sequence[Evaluated]) -> Genes:
-    return np.array([entry.candidate.genes for entry in history])
-
-
-def _percent(history: Sequence[Evaluated]) -> NDArray[np.float64]:
-    return 100 * np.array([entry.merit for entry in history])
+def _percent(history: Sequence[Observed]) -> Floats:
+    return np.asarray(100 * values_of(history)[:, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +122,28 @@ class SimQStrategy:
     Attributes:
         n_generations: generations of the inner search, above 0.
         inner_population: its population, above 0.
-        fit_accuracy: learns the accuracy from what was measured.
+        fit_error: learns the accuracy from what was measured.
     """
 
     n_generations: int = 120
     inner_population: int = 100
-    fit_accuracy: Callable[[SearchProblem, Sequence[Evaluated]], AccuracyModel] = ordered_model
+    fit_error: Callable[[SearchProblem, Sequence[Observed]], ErrorModel] = ordered_model
 
-    def ask(self, problem: SearchProblem, history: Sequence[Evaluated]) -> list[Candidate]:
+    def ask(self, problem: SearchProblem, history: Sequence[Observed]) -> list[Candidate]:
         """The next population; see ``Strategy``."""
-        n = min(problem.population, problem.n_evaluations - len(history))
+        n = problem.n_next(history)
         if n <= 0:
             return []
-        if len(history) < _N_FOLDS:
+        done = succeeded(history)
+        if len(done) < _N_FOLDS:
             first = _regular_inside_limits(problem)[: problem.population // 2]
             rest = self._of_least_harm(problem)
-            rest = _inside_limits(problem) if rest is None else rest
+            rest = drawn_inside(problem, history) if rest is None else rest
             return fresh(np.concatenate([first, rest]), history, n)
-        accuracy = self.fit_accuracy(problem, history)
-        return fresh(self._evolved(problem, accuracy, len(history)), history, n)
+        error = self.fit_error(problem, done)
+        found = self._evolved(problem, error, history)
+        both = np.concatenate([found, drawn_inside(problem, history)])
+        return fresh(inside_first(problem, both, history), history, n)
 
     def _of_least_harm(self, problem: SearchProblem) -> Genes | None:
         """What an inner search on the harm that is known beforehand finds; None without any."""
@@ -144,14 +151,16 @@ class SimQStrategy:
         if space.harm(np.array([space.largest().genes])) is None:
             return None
 
-        def accuracy(genes: Genes) -> NDArray[np.float64]:
+        def error(genes: Genes) -> Floats:
             harm = space.harm(genes)
             assert harm is not None
-            return -harm
+            return harm
 
-        return self._evolved(problem, accuracy, 0)
+        return self._evolved(problem, error, [])
 
-    def _evolved(self, problem: SearchProblem, accuracy: AccuracyModel, n_done: int) -> Genes:
+    def _evolved(
+        self, problem: SearchProblem, error: ErrorModel, history: Sequence[Observed]
+    ) -> Genes:
         """Everything an inner search on predicted error and latency has seen, best first.
 
         Returns:
@@ -161,49 +170,35 @@ class SimQStrategy:
         """
         space = problem.space
 
-        def score(genes: Genes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        def score(genes: Genes) -> tuple[Floats, Floats]:
             genes = space.canonical(genes)
-            error = 1.0 - accuracy(genes)
-            objectives = np.stack([error, problem.table.latencies_s(genes)], axis=1)
-            return objectives, problem.margins(genes).clip(min=0).sum(axis=1)
+            objectives = np.stack([error(genes), problem.costs(genes)[:, 1]], axis=1)
+            return objectives, problem.margins(genes, history).clip(min=0).sum(axis=1)
 
+        start = [_regular_inside_limits(problem), drawn_inside(problem, [])]
         genes, objectives, violation = evolve(
             score,
-            np.concatenate([_regular_inside_limits(problem), _inside_limits(problem)])[
-                : self.inner_population
-            ],
+            np.concatenate(start)[: self.inner_population],
             space.n_choices,
             n_generations=self.n_generations,
-            rng=problem.rng(n_done),
+            rng=problem.rng(len(history)),
         )
         genes, first = np.unique(space.canonical(genes), axis=0, return_index=True)
         objectives, violation = objectives[first], violation[first]
         inside = violation == 0
         outside = genes[~inside][np.argsort(violation[~inside], kind="stable")]
-        found, error = genes[inside], objectives[inside, 0]
-        best = np.argsort(error, kind="stable")
+        found = genes[inside]
+        best = np.argsort(objectives[inside, 0], kind="stable")
         spread = _spread(objectives[inside], problem.population)
         return np.concatenate([found[np.stack([best, spread], axis=1).ravel()], outside])
 
 
 def _regular_inside_limits(problem: SearchProblem) -> Genes:
-    """The regular networks of the space inside the limits, slowest first."""
+    """The regular networks of the space inside the limits, costliest first."""
     genes = problem.space.regular()
     genes = genes[(problem.margins(genes) <= 0).all(axis=1)]
-    slowest = np.argsort(-problem.table.latencies_s(genes), kind="stable")
-    return np.asarray(genes[slowest])
-
-
-def _inside_limits(problem: SearchProblem) -> Genes:
-    """Distinct random genes, those inside the limits first, then the nearest to them."""
-    drawn = problem.space.sample(_N_DRAWN, problem.rng(0))
-    _, first = np.unique(drawn, axis=0, return_index=True)
-    drawn = drawn[np.sort(first)]
-    worst = problem.margins(drawn).max(axis=1)
-    inside = np.flatnonzero(worst <= 0)
-    outside = np.argsort(worst, kind="stable")
-    outside = outside[worst[outside] > 0]
-    return np.asarray(drawn[np.concatenate([inside, outside])])
+    costliest = np.argsort(-problem.costs(genes)[:, 1], kind="stable")
+    return np.asarray(genes[costliest])
 
 
 def _spread(objectives: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:

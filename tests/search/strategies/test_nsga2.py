@@ -6,49 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edgekit.search.strategies.nsga2 import Floats, Genes, evolve, fronts, order
-
-Rows = st.lists(
-    st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=25
-)
-
-
-def _dominates(a: tuple[int, int, int], b: tuple[int, int, int]) -> bool:
-    if a[2] != b[2]:
-        return a[2] < b[2]
-    return a[0] <= b[0] and a[1] <= b[1] and a[:2] != b[:2]
-
-
-@given(Rows)
-def test_ranks_are_those_of_fronts_peeled_off_one_by_one(
-    rows: list[tuple[int, int, int]],
-) -> None:
-    values = np.array(rows, dtype=np.float64)
-    got = fronts(values[:, :2], values[:, 2])
-    left, rank = set(range(len(rows))), 0
-    while left:
-        best = {i for i in left if not any(_dominates(rows[j], rows[i]) for j in left)}
-        assert {i for i in left if got[i] == rank} == best
-        left, rank = left - best, rank + 1
-
-
-@given(Rows)
-def test_order_puts_lower_fronts_first(rows: list[tuple[int, int, int]]) -> None:
-    values = np.array(rows, dtype=np.float64)
-    ranks = fronts(values[:, :2], values[:, 2])[order(values[:, :2], values[:, 2])]
-    assert (np.diff(ranks) >= 0).all()
-    assert sorted(order(values[:, :2], values[:, 2])) == list(range(len(rows)))
-
-
-def test_within_a_front_the_ends_and_the_lonely_come_first() -> None:
-    line = np.array([0.0, 1.0, 2.0, 5.0, 9.0, 10.0])
-    got = order(np.stack([line, 10 - line], axis=1), np.zeros(6)).tolist()
-    assert set(got[:2]) == {0, 5}
-    assert got[2:] == [3, 4, 2, 1]
-
+from edgekit.search.problem import Floats
+from edgekit.search.space import Genes
+from edgekit.search.strategies.nsga2 import evolve
 
 N_CHOICES = (6, 6, 6, 6, 2, 2, 2, 2)
 RNG = np.random.default_rng(0)

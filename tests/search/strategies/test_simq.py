@@ -13,20 +13,20 @@ from scipy.stats import kendalltau
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
 from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
-from edgekit.search.problem import Evaluated, SearchProblem, front
+from edgekit.search.problem import Observed, SearchProblem, genes_of, values_of
 from edgekit.search.strategies.random import RandomStrategy
 from edgekit.search.strategies.simq import (
-    AccuracyModel,
+    ErrorModel,
     SimQStrategy,
     ordered_model,
     published_model,
 )
 from tests.search.synthetic import (
     best_top1,
-    formula_evaluator,
     formula_problem,
     formula_top1,
     searched,
+    top1_of,
 )
 
 LIMITS = Limits(2.2e-4, 230_000)
@@ -38,16 +38,16 @@ def _problem(seed: int, limits: Limits = LIMITS, n_evaluations: int = 30) -> Sea
 
 
 @pytest.fixture(scope="module")
-def history() -> list[Evaluated]:
+def history() -> list[Observed]:
     """A whole search with seed 0."""
     return searched(QUICK, _problem(0))
 
 
-def test_no_candidate_is_asked_twice_and_the_budget_is_used_up(history: list[Evaluated]) -> None:
+def test_no_candidate_is_asked_twice_and_the_budget_is_used_up(history: list[Observed]) -> None:
     assert len({entry.candidate for entry in history}) == len(history) == 30
 
 
-def test_what_is_asked_follows_from_the_history_alone(history: list[Evaluated]) -> None:
+def test_what_is_asked_follows_from_the_history_alone(history: list[Observed]) -> None:
     problem = _problem(0)
     again = SimQStrategy(QUICK.n_generations, QUICK.inner_population)
     for n_done in (0, 20):
@@ -58,10 +58,10 @@ def test_what_is_asked_follows_from_the_history_alone(history: list[Evaluated]) 
 
 
 def test_every_candidate_keeps_the_limits_by_the_table_and_is_canonical(
-    history: list[Evaluated],
+    history: list[Observed],
 ) -> None:
     problem = _problem(0)
-    genes = np.array([entry.candidate.genes for entry in history])
+    genes = genes_of(history)
     assert (problem.margins(genes) <= 0).all()
     assert (genes == problem.space.canonical(genes)).all()
 
@@ -75,15 +75,15 @@ def test_limits_that_nothing_keeps_ask_for_what_is_nearest() -> None:
     assert asked.mean() < np.quantile(drawn, 0.05)
 
 
-def _hypervolume(history: list[Evaluated], limits: Limits) -> float:
+def _hypervolume(problem: SearchProblem, history: list[Observed]) -> float:
     """Area between the front inside the limits and (latency limit, top-1 of 0.5)."""
-    assert limits.latency_s is not None
-    inside = [entry for entry in history if entry.meets(limits)]
+    assert LIMITS.latency_s is not None
+    inside = sorted((e.values[1], top1_of(e)) for e in history if problem.keeps(e) and e.values)
     area, reached = 0.0, 0.5
-    for entry in front(inside):
-        if entry.accuracy.top1 > reached:
-            area += (entry.accuracy.top1 - reached) * (limits.latency_s - entry.latency.p50_s)
-            reached = entry.accuracy.top1
+    for latency_s, top1 in inside:
+        if top1 > reached:
+            area += (top1 - reached) * (LIMITS.latency_s - latency_s)
+            reached = top1
     return area
 
 
@@ -115,8 +115,8 @@ def _climbed(problem: SearchProblem, genes: NDArray[np.int64]) -> float:
 def test_it_beats_random_search_under_limits(seed: int) -> None:
     problem = _problem(seed)
     found, drawn = searched(QUICK, problem), searched(RandomStrategy(), problem)
-    best = [best_top1(history, LIMITS) for history in (found, drawn)]
-    area = [_hypervolume(history, LIMITS) for history in (found, drawn)]
+    best = [best_top1(problem, history) for history in (found, drawn)]
+    area = [_hypervolume(problem, history) for history in (found, drawn)]
     print(f"seed {seed}: best {best[0]:.4f} to {best[1]:.4f}, area {area[0]:.2e} to {area[1]:.2e}")
     assert best[0] > best[1]
     assert area[0] > area[1]
@@ -124,26 +124,26 @@ def test_it_beats_random_search_under_limits(seed: int) -> None:
 
 def test_it_comes_near_the_optimum() -> None:
     problem = _problem(0, n_evaluations=50)
-    best, optimum = best_top1(searched(QUICK, problem), LIMITS), _optimum(problem)
+    best, optimum = best_top1(problem, searched(QUICK, problem)), _optimum(problem)
     print(f"best {best:.4f}, optimum by climbing {optimum:.4f}")
     assert best >= optimum - 0.03
 
 
 def _fitted(
-    fit: Callable[[SearchProblem, Sequence[Evaluated]], AccuracyModel], n: int
+    fit: Callable[[SearchProblem, Sequence[Observed]], ErrorModel], n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predicted and true top-1 of candidates that were not among the ``n`` it was fitted on."""
+    """Predicted and true error of candidates that were not among the ``n`` it was fitted on."""
     problem = _problem(0)
-    evaluate = formula_evaluator(problem)
     drawn = RandomStrategy().ask(formula_problem(5, Limits(), 200, 200, problem.space.recipe), [])
-    history, unseen = [evaluate(c) for c in drawn[:n]], [evaluate(c) for c in drawn[60:]]
-    predicted = fit(problem, history)(np.array([entry.candidate.genes for entry in unseen]))
-    return predicted, np.array([entry.accuracy.top1 for entry in unseen])
+    history, unseen = (
+        [Observed(c, problem.evaluate(c)) for c in part] for part in (drawn[:n], drawn[60:])
+    )
+    return fit(problem, history)(genes_of(unseen)), values_of(unseen)[:, 0]
 
 
 @pytest.mark.parametrize("fit", [ordered_model, published_model])
-def test_the_accuracy_model_ranks_unseen_candidates(
-    fit: Callable[[SearchProblem, Sequence[Evaluated]], AccuracyModel],
+def test_the_error_model_ranks_unseen_candidates(
+    fit: Callable[[SearchProblem, Sequence[Observed]], ErrorModel],
 ) -> None:
     predicted, true = _fitted(fit, 60)
     assert np.corrcoef(predicted, true)[0, 1] > 0.9
@@ -158,7 +158,7 @@ def test_ordered_features_need_fewer_networks() -> None:
 
 def test_the_published_form_is_a_strategy_of_its_own() -> None:
     problem, history = _problem(0), searched(QUICK, _problem(0, n_evaluations=10))
-    published = replace(QUICK, fit_accuracy=published_model)
+    published = replace(QUICK, fit_error=published_model)
     assert published.ask(problem, []) == QUICK.ask(problem, [])
     assert published.ask(problem, history) != QUICK.ask(problem, history)
 

@@ -1,0 +1,1 @@
+"""Training-free metrics: how good a network looks before it is trained."""

@@ -1,0 +1,82 @@
+"""What goes on inside a network while it answers, whatever it is built of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+_LAYERS = frozenset(
+    {"conv1d", "conv2d", "conv3d", "convolution", "linear", "addmm", "matmul", "mm"}
+)
+_ACTIVATIONS = frozenset(
+    {"relu", "relu6", "hardtanh", "leaky_relu", "gelu", "silu", "hardswish", "elu", "prelu"}
+)
+_NORMS = frozenset({"batch_norm", "native_batch_norm"})
+_LEAST_AXES = 3
+
+
+class Watch(TorchFunctionMode):
+    """Inside, keeps what the layers of a network give; for modules and exported graphs alike.
+
+    Attributes:
+        layers: answers of convolutions and matrix products, in order.
+        signs: ``(batch, units)`` bool, where the input of an activation is above zero.
+        norm_inputs: what enters batch norms.
+        features: the last answer that has places besides channels, such as what is pooled before
+            the classifier; None before there is one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers: list[torch.Tensor] = []
+        self.signs: list[torch.Tensor] = []
+        self.norm_inputs: list[torch.Tensor] = []
+        self.features: torch.Tensor | None = None
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation and keep what is asked for."""
+        name = _name(func)
+        if name in _ACTIVATIONS:
+            self.signs.append((args[0].detach() > 0).flatten(1))
+        if name in _NORMS:
+            self.norm_inputs.append(args[0])
+        result = func(*args, **(kwargs or {}))
+        if name in _LAYERS:
+            self.layers.append(result)
+        if isinstance(result, torch.Tensor) and result.ndim >= _LEAST_AXES:
+            self.features = result
+        return result
+
+
+class WithoutNorms(TorchFunctionMode):
+    """Inside, batch norms pass on what enters them."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation, unless it is a batch norm."""
+        return args[0] if _name(func) in _NORMS else func(*args, **(kwargs or {}))
+
+
+def _name(func: Callable[..., Any]) -> str:
+    """Of an operation, with or without overload and in place or not."""
+    return getattr(func, "__name__", "").split(".")[0].rstrip("_")
+
+
+def weights_of(net: nn.Module) -> list[nn.Parameter]:
+    """Filters and matrices of a network: every parameter of two axes and more."""
+    return [p for p in net.parameters() if p.ndim > 1]
