@@ -76,8 +76,6 @@ def test_synflow_of_linear_layers_is_their_product_once_a_layer() -> None:
     product = (second.weight.abs() @ first.weight.abs() @ torch.ones(4)).sum()
     expected = 2 * float(product.detach())
     assert synflow(nn.Sequential(first, second), x) == pytest.approx(expected, rel=1e-5)
-        2 * float(product.detach()), rel=1e-5
-    )
 
 
 def test_synflow_leaves_norms_out_and_the_network_as_it_was() -> None:
