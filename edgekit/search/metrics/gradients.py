@@ -1,4 +1,4 @@
-"""Metrics of one backward pass on one batch: grad_norm, snip, fisher, grasp, synflow.
+"""Metrics of one backward pass on one batch: grad_norm, snip, fisher, grasp, synflow, int8 noise.
 
 Definitions as in Abdelfattah et al. 2021 (arXiv 2101.08134), whose tables RoBoT (He et al. 2024,
 arXiv 2403.07591) searches with.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,25 @@ from torch import nn
 
 from edgekit.search.metrics.watching import Watch, WithoutNorms, weights_of
 
+_WEIGHT_STEPS, _ANSWER_STEPS = 127, 255
 
-def gradient_metrics(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
-    """grad_norm, snip, fisher and grasp from one forward pass.
+
+@dataclass(frozen=True, slots=True)
+class GradientMetrics:
+    """What one forward pass and its gradients tell.
+
+    Attributes:
+        values: grad_norm, snip, fisher and grasp, by name.
+        int8_noise: how much rounding a layer to int8 would add to the loss, by the name of its
+            weight.
+    """
+
+    values: dict[str, float]
+    int8_noise: dict[str, float]
+
+
+def gradient_metrics(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> GradientMetrics:
+    """grad_norm, snip, fisher, grasp and the noise of int8 from one forward pass.
 
     - ``grad_norm``: sum over layers of the 2-norm of the gradient of the loss (no paper of its
       own; arXiv 2101.08134, section 3.1).
@@ -25,6 +42,9 @@ def gradient_metrics(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[s
     - ``fisher``: sum over channels of half the mean over images of ``(sum over places a
       dL/da)^2``, ``a`` what a layer answers (Theis et al. 2018, arXiv 1801.05787; Turner et al.
       2020, arXiv 1906.04113).
+    - ``int8_noise`` after FIT (Zandonati et al. 2022, arXiv 2210.08502): the variance that
+      rounding gives a weight (127 steps a side of an output channel) or an answer (255 steps over
+      its range) times the squared gradient of the batch, summed over a layer.
     - ``grasp``: minus the sum of ``w (H g)`` (Wang, Zhang & Grosse 2020, arXiv 2002.07376).
 
     Args:
@@ -36,17 +56,37 @@ def gradient_metrics(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[s
     with Watch() as watch:
         logits = net(x)
     loss = F.cross_entropy(logits, y)
-    answers = [a for a in watch.layers if a.requires_grad]
+    layers = [(weight, answer) for weight, answer in watch.layers if answer.requires_grad]
+    answers = [answer for _, answer in layers]
     gradients = _gradients(loss, [*weights, *answers], create_graph=True)
     pairs = [(w, g) for w, g in zip(weights, gradients, strict=False) if g is not None]
-    by_answer = zip(answers, gradients[len(weights) :], strict=True)
+    towards = gradients[len(weights) :]
+    by_answer = [(a, g) for a, g in zip(answers, towards, strict=True) if g is not None]
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    noise = dict.fromkeys((names[id(w)] for w, _ in pairs), 0.0)
     with torch.no_grad():
-        result = {
+        values = {
             "grad_norm": float(sum(g.norm() for _, g in pairs)),
             "snip": float(sum((w * g).abs().sum() for w, g in pairs)),
-            "fisher": float(sum(_fisher(a, g) for a, g in by_answer if g is not None)),
+            "fisher": float(sum(_fisher(a, g) for a, g in by_answer)),
         }
-    return {**result, "grasp": _grasp(pairs)}
+        for weight, gradient in pairs:
+            noise[names[id(weight)]] += _weight_noise(weight, gradient)
+        for (weight, answer), towards_it in zip(layers, towards, strict=True):
+            name = names.get(id(weight))
+            if name in noise and towards_it is not None:
+                noise[name] += _answer_noise(answer, towards_it)
+    return GradientMetrics({**values, "grasp": _grasp(pairs)}, noise)
+
+
+def _weight_noise(weight: torch.Tensor, gradient: torch.Tensor) -> float:
+    step = weight.flatten(1).abs().amax(dim=1) / _WEIGHT_STEPS
+    return float((step.square() / 12 * gradient.flatten(1).square().sum(dim=1)).sum())
+
+
+def _answer_noise(answer: torch.Tensor, gradient: torch.Tensor) -> float:
+    step = (answer.max() - answer.min()) / _ANSWER_STEPS
+    return float(step.square() / 12 * gradient.square().sum())
 
 
 def _gradients(

@@ -23,7 +23,8 @@ class Watch(TorchFunctionMode):
     """Inside, keeps what the layers of a network give; for modules and exported graphs alike.
 
     Attributes:
-        layers: answers of convolutions and matrix products, in order.
+        layers: answers of convolutions and matrix products, in order, each with the second
+            factor: a weight, or None where there is none.
         signs: ``(batch, units)`` bool, where the input of an activation is above zero.
         norm_inputs: what enters batch norms.
         features: the last answer that has places besides channels, such as what is pooled before
@@ -32,7 +33,7 @@ class Watch(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers: list[torch.Tensor] = []
+        self.layers: list[tuple[Any, torch.Tensor]] = []
         self.signs: list[torch.Tensor] = []
         self.norm_inputs: list[torch.Tensor] = []
         self.features: torch.Tensor | None = None
@@ -52,7 +53,7 @@ class Watch(TorchFunctionMode):
             self.norm_inputs.append(args[0])
         result = func(*args, **(kwargs or {}))
         if name in _LAYERS:
-            self.layers.append(result)
+            self.layers.append((args[1] if len(args) > 1 else None, result))
         if isinstance(result, torch.Tensor) and result.ndim >= _LEAST_AXES:
             self.features = result
         return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.core.errors import InputError
 from edgekit.search.problem import Strategy
+from edgekit.search.strategies.bayes import BayesStrategy
 from edgekit.search.strategies.evolution import EvolutionStrategy
 from edgekit.search.strategies.exhaustive import ExhaustiveStrategy
 from edgekit.search.strategies.local import LocalSearchStrategy
@@ -18,6 +19,7 @@ STRATEGIES: dict[str, Strategy] = {
     "simq-published": SimQStrategy(fit_error=published_model),
     "robot": RobotStrategy(by_rank, lowest_weight=0.0, begins_equal=True, learns_noise=True),
     "robot-published": RobotStrategy(),
+    "bayes": BayesStrategy(),
     "nsga2": NSGA2Strategy(),
     "evolution": EvolutionStrategy(),
     "local": LocalSearchStrategy(),

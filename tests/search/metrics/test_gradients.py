@@ -30,7 +30,7 @@ def test_first_order_metrics_are_those_of_plain_autograd() -> None:
     mine, model = net(), net()
     F.cross_entropy(model(x), y).backward()
     weights = [model[0].weight, model[-1].weight]
-    found = gradient_metrics(mine, x, y)
+    found = gradient_metrics(mine, x, y).values
     norms = sum(float(w.grad.norm()) for w in weights)  # type: ignore[union-attr]
     snip = sum(float((w.detach() * w.grad).abs().sum()) for w in weights)
     assert found["grad_norm"] == pytest.approx(norms, rel=1e-5)
@@ -44,7 +44,7 @@ def test_fisher_squares_the_sum_over_places() -> None:
     F.cross_entropy(answer, y).backward()
     assert answer.grad is not None
     expected = float(0.5 * (answer.detach() * answer.grad).square().mean(dim=0).sum())
-    assert gradient_metrics(model, x, y)["fisher"] == pytest.approx(expected, rel=1e-5)
+    assert gradient_metrics(model, x, y).values["fisher"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_grasp_is_the_hessian_along_the_gradient() -> None:
@@ -52,7 +52,7 @@ def test_grasp_is_the_hessian_along_the_gradient() -> None:
     x, y = batch()
     model = net().double()
     x = x.double()
-    found = gradient_metrics(copy.deepcopy(model), x, y)["grasp"]
+    found = gradient_metrics(copy.deepcopy(model), x, y).values["grasp"]
 
     def gradient(at: nn.Module) -> list[torch.Tensor]:
         loss = F.cross_entropy(at(x), y)
@@ -67,6 +67,22 @@ def test_grasp_is_the_hessian_along_the_gradient() -> None:
     weights = (model[0].weight, model[-1].weight)
     expected = -sum(float((w.detach() * h).sum()) for w, h in zip(weights, hessian, strict=True))
     assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_int8_noise_is_variance_of_rounding_times_squared_gradient() -> None:
+    x, y = batch()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(32, 3, bias=False))
+    weight = model[1].weight
+    answer = model(x)
+    answer.retain_grad()
+    F.cross_entropy(answer, y).backward()
+    assert weight.grad is not None
+    assert answer.grad is not None
+    step = weight.detach().abs().amax(dim=1, keepdim=True) / 127
+    of_weight = (step**2 / 12 * weight.grad**2).sum()
+    of_answer = ((answer.max() - answer.min()).detach() / 255) ** 2 / 12 * (answer.grad**2).sum()
+    found = gradient_metrics(model, x, y).int8_noise
+    assert found == {"1.weight": pytest.approx(float(of_weight + of_answer), rel=1e-4)}
 
 
 def test_synflow_of_linear_layers_is_their_product_once_a_layer() -> None:
@@ -95,7 +111,8 @@ def test_a_graph_has_the_metrics_of_its_module() -> None:
     model = net(inplace=True).eval()
     graph = torch.export.export(copy.deepcopy(model), (x,)).module()
     mine, theirs = gradient_metrics(model, x, y), gradient_metrics(graph, x, y)
-    assert mine == pytest.approx(theirs, rel=1e-5)
+    assert mine.values == pytest.approx(theirs.values, rel=1e-5)
+    assert mine.int8_noise == pytest.approx(theirs.int8_noise, rel=1e-5)
     assert synflow(model, x) == pytest.approx(synflow(graph_of(model, x), x))
 
 
@@ -107,7 +124,8 @@ def test_what_learns_nothing_has_no_grasp() -> None:
     x, y = batch()
     model = nn.Sequential(nn.Flatten(), nn.Identity())
     found = gradient_metrics(_Shift(), x, y)
-    assert math.isnan(found["grasp"])
+    assert math.isnan(found.values["grasp"])
+    assert found.int8_noise == {}
     assert math.isnan(synflow(model, x))
 
 
