@@ -29,6 +29,7 @@ from edgekit.cli_options import (
     Out,
     ProfileFolder,
     Quantile,
+    QueryEpochs,
     Quick,
     Resolution,
     Seed,
@@ -144,6 +145,7 @@ def search(
     std: Std = None,
     evaluations: Evaluations = None,
     epochs: Epochs = None,
+    query_epochs: QueryEpochs = None,
     supernet: Supernet = None,
     quick: Quick = False,
     seed: Seed = 0,
@@ -171,7 +173,15 @@ def search(
         limits=limits,
         strategy=strategy,
         seed=seed,
-        effort=_effort(space, quick, len(task.train), evaluations, epochs, None),
+        effort=_effort(
+            strategy,
+            space,
+            quick,
+            len(task.train),
+            evaluations=evaluations,
+            supernet=epochs,
+            query=query_epochs,
+        ),
         data=data,
         profile_folder=str(profile),
         supernet=supernet,
@@ -236,7 +246,7 @@ def export(
         out,
         candidate=chosen,
         limits=limits if max_latency or max_size else None,
-        effort=_effort(model or "", quick, len(task.train), None, None, finetune_epochs),
+        effort=_effort("", model or "", quick, len(task.train), finetune=finetune_epochs),
         int8_tolerance=int8_tolerance,
         progress=progress,
     )
@@ -300,6 +310,7 @@ def fit(
     std: Std = None,
     evaluations: Evaluations = None,
     epochs: Epochs = None,
+    query_epochs: QueryEpochs = None,
     finetune_epochs: FinetuneEpochs = None,
     int8_tolerance: Int8Tolerance = INT8_TOLERANCE,
     profile: Annotated[
@@ -330,7 +341,16 @@ def fit(
         space=space,
         strategy=strategy,
         seed=seed,
-        effort=_effort(space, quick, len(task.train), evaluations, epochs, finetune_epochs),
+        effort=_effort(
+            strategy,
+            space,
+            quick,
+            len(task.train),
+            evaluations=evaluations,
+            supernet=epochs,
+            query=query_epochs,
+            finetune=finetune_epochs,
+        ),
         int8_tolerance=int8_tolerance,
         quick_profile=quick,
         profile=profile,
@@ -459,31 +479,35 @@ def _need(path: Path, what: str) -> None:
 
 
 def _effort(
+    strategy: str,
     space: str,
     quick: bool,
     n_train: int,
-    evaluations: int | None,
-    epochs: int | None,
-    finetune_epochs: int | None,
+    *,
+    evaluations: int | None = None,
+    supernet: int | None = None,
+    query: int | None = None,
+    finetune: int | None = None,
 ) -> Effort:
+    """That of a strategy, with the epochs that were given."""
     from dataclasses import replace
 
-    from edgekit.effort import FULL, FULL_MODULE, QUICK, QUICK_MODULE
+    from edgekit.effort import effort_for
 
-    if epochs == 0 and ":" not in space:
-        raise InputError(
-            f"{space} has no weights before it is trained, got --epochs 0; give 1 or more"
-        )
-    if ":" in space:
-        effort = QUICK_MODULE if quick else FULL_MODULE
-    else:
-        effort = QUICK if quick else FULL
+    effort = effort_for(strategy, is_pretrained=":" in space, is_quick=quick)
     if evaluations is not None:
         effort = replace(effort, n_evaluations=evaluations)
-    if epochs is not None:
-        effort = replace(effort, supernet_images=epochs * n_train)
-    if finetune_epochs is not None:
-        effort = replace(effort, finetune_images=finetune_epochs * n_train)
+    if supernet is not None:
+        effort = replace(effort, supernet_images=supernet * n_train)
+    if query is not None:
+        effort = replace(effort, query_images=query * n_train)
+    if finetune is not None:
+        effort = replace(effort, finetune_images=finetune * n_train)
+    if space and ":" not in space and not (effort.supernet_images or effort.query_images):
+        raise InputError(
+            f"{space} has no weights before it is trained, got --epochs 0; give 1 or more, or "
+            "--query-epochs"
+        )
     return effort
 
 

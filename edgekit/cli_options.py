@@ -51,7 +51,11 @@ Evaluations = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option("--epochs", min=0, help="Epochs the supernet is trained; 0: a module as it is."),
+    typer.Option("--epochs", min=0, help="Epochs all share; 0: none, or a module as it is."),
+]
+QueryEpochs = Annotated[
+    int | None,
+    typer.Option("--query-epochs", min=0, help="Epochs of each candidate alone; 0: none."),
 ]
 FinetuneEpochs = Annotated[
     int | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edgekit.core.task import Task
+from edgekit.search.strategies import ALONE
 from edgekit.training.loop import LEARNING_RATE, TrainRecipe
 
 GENTLE, N_FREE_EPOCHS = 0.25, 4.0
@@ -24,8 +25,10 @@ class Effort:
 
     Attributes:
         supernet_images: images the shared weights are trained on, counting repeats; 0 takes a
-            module's weights as they are.
+            module's weights as they are, and without any shares none.
         finetune_images: the same for the chosen network; 0 keeps the supernet's weights.
+        query_images: the same for every candidate alone before it is judged; 0 judges it with the
+            shared weights.
         batch_size: images a training step.
         n_evaluations: candidates that are measured.
         population: candidates a strategy asks for at once.
@@ -37,6 +40,7 @@ class Effort:
 
     supernet_images: int
     finetune_images: int
+    query_images: int
     batch_size: int
     n_evaluations: int
     population: int
@@ -84,12 +88,24 @@ class Effort:
         )
 
 
-FULL = Effort(405_000, 450_000, 64, 32, 8, 48, 0, narrow=False)
-QUICK = Effort(15_000, 8_000, 64, 12, 6, 20, 0, narrow=True)
-FULL_MODULE = Effort(90_000, 450_000, 64, 64, 16, 36, 4, narrow=False)
-QUICK_MODULE = Effort(4_000, 4_000, 64, 12, 6, 16, 0, narrow=False)
+FULL = Effort(405_000, 450_000, 0, 64, 32, 8, 48, 0, narrow=False)
+QUICK = Effort(15_000, 8_000, 0, 64, 12, 6, 20, 0, narrow=True)
+FULL_MODULE = Effort(90_000, 450_000, 0, 64, 64, 16, 36, 4, narrow=False)
+QUICK_MODULE = Effort(4_000, 4_000, 0, 64, 12, 6, 16, 0, narrow=False)
+_BY_QUERIES = Effort(0, 450_000, 45_000, 64, 20, 1, 48, 0, narrow=False)
+_QUICKLY_BY_QUERIES = Effort(0, 8_000, 4_000, 64, 6, 1, 16, 0, narrow=True)
 
 
-def full_effort(*, is_pretrained: bool) -> Effort:
-    """What is done where nothing is said: for new weights, or for a module's own."""
-    return FULL_MODULE if is_pretrained else FULL
+def effort_for(strategy: str, *, is_pretrained: bool, is_quick: bool = False) -> Effort:
+    """What is done where nothing is said.
+
+    Args:
+        strategy: name; RoBoT trains each candidate alone, for a while, instead of a supernet.
+        is_pretrained: whether the weights are a module's own.
+        is_quick: for a first look, in a minute or two.
+    """
+    if strategy in ALONE:
+        return _QUICKLY_BY_QUERIES if is_quick else _BY_QUERIES
+    if is_pretrained:
+        return QUICK_MODULE if is_quick else FULL_MODULE
+    return QUICK if is_quick else FULL

@@ -28,7 +28,7 @@ from edgekit.devices.profile import PROFILE_FILE, DeviceProfile, profile_device
 from edgekit.devices.shipped import profile_folder
 from edgekit.devices.transferring import N_NETWORKS, profile_by_transfer
 from edgekit.devices.transferring import PLAN as TRANSFER
-from edgekit.effort import Effort, full_effort
+from edgekit.effort import Effort, effort_for
 from edgekit.export.bundle import Bundle, check_place, write_bundle
 from edgekit.export.manifest import Provenance, TaskRecord
 from edgekit.export.onnx_model import export_onnx
@@ -155,12 +155,12 @@ def run_search(
     profile.check_current(target)
     networks = networks_of(space)
     pretrained = networks.is_pretrained
-    effort = effort or full_effort(is_pretrained=pretrained)
+    effort = effort or effort_for(strategy, is_pretrained=pretrained)
     n_images = effort.supernet_images
-    if not (n_images or pretrained):
+    if not (n_images or effort.query_images or pretrained):
         raise InputError(
             f"{space.name} has no weights before it is trained, got 0 images to train on; give "
-            "more (--epochs), or search a module of yours"
+            "more to all at once (--epochs) or to each candidate (--query-epochs)"
         )
     settings = RunSettings(
         data=_from_anywhere(data),
@@ -173,6 +173,7 @@ def run_search(
         target=target.text,
         space=fitting_recipe(space, task),
         training=effort.recipe(task, n_images, seed, is_pretrained=pretrained),
+        query=effort.recipe(task, effort.query_images, seed + 5, is_pretrained=pretrained),
         strategy=strategy,
         limits=limits or Limits(),
         n_evaluations=effort.n_evaluations,
@@ -348,14 +349,15 @@ def _finally_trained(
 ) -> nn.Module:
     """The network of a candidate as it is exported."""
     pretrained = run.networks.is_pretrained
-    effort = effort or full_effort(is_pretrained=pretrained)
+    effort = effort or effort_for(run.settings.strategy, is_pretrained=pretrained)
     seed = run.settings.seed + 2
     recipe = effort.recipe(task, effort.finetune_images, seed, is_pretrained=pretrained)
-    net = finetuned(run, candidate, task, recipe, progress=progress)
+    net = finetuned(run.networks, run.folder, candidate, task, recipe, progress=progress)
     if recipe is None:
         return net
     net, note = fit_for_int8(
-        run,
+        run.networks,
+        run.folder,
         candidate,
         net,
         task,

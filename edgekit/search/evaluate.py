@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import EvaluationFailed, InputError
@@ -29,6 +31,7 @@ class Evaluator:
             them.
         by_loss: rank by the loss on the calibration split, for weights that were not trained to be
             cut: of such networks many are right about as often as chance.
+        trained: gives the network of a candidate; None takes it out of the shared weights.
     """
 
     def __init__(
@@ -39,9 +42,11 @@ class Evaluator:
         known_fast_s: Sequence[float] = (),
         *,
         by_loss: bool = False,
+        trained: Callable[[Candidate], nn.Module] | None = None,
     ) -> None:
         self._networks, self._task, self._target = networks, task, target
         self._known_fast_s, self._by_loss = known_fast_s, by_loss
+        self._trained = trained or networks.extract
         self._weight_max = probe(target).int8_weight_max
         self._validation = task.validation.evenly(MAX_VALIDATION)
 
@@ -64,7 +69,7 @@ class Evaluator:
         return entry
 
     def _measured(self, candidate: Candidate) -> Evaluated:
-        net, task = self._networks.extract(candidate), self._task
+        net, task = self._trained(candidate), self._task
         prepared = self._networks.prepared(net, candidate, task, self._weight_max)
         accuracy = prepared.accuracy(self._validation, task.preprocessing, "validation")
         loss = None

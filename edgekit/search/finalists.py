@@ -50,7 +50,7 @@ def with_finalists(run: Run, task: Task, *, progress: Progress) -> Run:
     for entry in entries:
         if entry.candidate in tried:
             continue
-        net = finetuned(run, entry.candidate, task, recipe, progress=progress)
+        net = finetuned(run.networks, run.folder, entry.candidate, task, recipe, progress=progress)
         prepared = run.networks.prepared(net, entry.candidate, task, weight_max)
         accuracy = prepared.accuracy(validation, task.preprocessing, "validation")
         tried[entry.candidate] = accuracy

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
-from edgekit.search.run import Run
+from edgekit.search.networks import Networks
 from edgekit.search.space import int8_blocks
 from edgekit.training.checkpoint import load_weights, recipe_of, save_weights
 from edgekit.training.loop import TrainRecipe
@@ -18,17 +19,25 @@ N_FINAL_NORM_IMAGES = 4000
 
 
 def finetuned(
-    run: Run, candidate: Candidate, task: Task, recipe: TrainRecipe | None, *, progress: Progress
+    networks: Networks,
+    folder: Path,
+    candidate: Candidate,
+    task: Task,
+    recipe: TrainRecipe | None,
+    *,
+    progress: Progress,
 ) -> nn.Module:
     """The candidate's network with weights of its own.
 
-    It learns under the largest network of its space, or the original. Weights
-    are kept in the run folder by architecture and recipe: precision genes do not change them, and
-    asking again loads them. An interrupted training goes on from its checkpoint.
+    It learns under the largest network of its space, or the original, or where neither was
+    trained, from the labels. Weights are kept in the run folder by architecture and recipe:
+    precision genes do not change them, and asking again loads them. An interrupted training goes
+    on from its checkpoint.
 
     Args:
-        run: a finished search.
-        candidate: any candidate of its space.
+        networks: what the weights come from.
+        folder: run folder.
+        candidate: any candidate of the space.
         task: its training split is read.
         recipe: hyper-parameters; None keeps the weights of the supernet.
         progress: where the bar is drawn.
@@ -36,13 +45,12 @@ def finetuned(
     Returns:
         The network in evaluation mode, batch-norm statistics re-estimated.
     """
-    networks = run.networks
     net = networks.extract(candidate)
     if recipe is None:
         networks.reestimate(net, task, N_FINAL_NORM_IMAGES)
         return net
-    stem = _name(run, candidate)
-    done, checkpoint = (run.folder / f"{stem}.{part}" for part in ("safetensors", "part"))
+    stem = _name(networks, candidate)
+    done, checkpoint = (folder / f"{stem}.{part}" for part in ("safetensors", "part"))
     if done.is_file() and recipe_of(done) == recipe.text:
         net.load_state_dict(load_weights(done))
         return net.eval()
@@ -56,7 +64,8 @@ def finetuned(
 
 
 def fit_for_int8(
-    run: Run,
+    networks: Networks,
+    folder: Path,
     candidate: Candidate,
     net: nn.Module,
     task: Task,
@@ -69,7 +78,8 @@ def fit_for_int8(
     """Train a fine-tuned network on with int8 rounded, where int8 costs too much.
 
     Args:
-        run: a finished search.
+        networks: what the weights came from.
+        folder: run folder.
         candidate: says which blocks are int8.
         net: from ``finetuned``.
         task: training, calibration and validation splits are read.
@@ -81,8 +91,7 @@ def fit_for_int8(
     Returns:
         The network that is better in int8 on the validation split, and a note for people.
     """
-    networks = run.networks
-    if not int8_blocks(run.space, candidate):
+    if not int8_blocks(networks.space, candidate):
         return net, ""
     gentle = replace(
         recipe,
@@ -91,7 +100,7 @@ def fit_for_int8(
         filter_rate=recipe.filter_rate / 4,
         seed=recipe.seed + 1,
     )
-    precisions = "".join(map(str, candidate.genes[run.space.n_architecture :]))
+    precisions = "".join(map(str, candidate.genes[networks.space.n_architecture :]))
     return networks.fit_for_int8(
         net,
         candidate,
@@ -99,10 +108,10 @@ def fit_for_int8(
         gentle,
         weight_max=weight_max,
         tolerance=tolerance,
-        done=run.folder / f"{_name(run, candidate)}-int8-{precisions}.safetensors",
+        done=folder / f"{_name(networks, candidate)}-int8-{precisions}.safetensors",
         progress=progress,
     )
 
 
-def _name(run: Run, candidate: Candidate) -> str:
-    return "finetuned-" + "-".join(map(str, candidate.genes[: run.space.n_architecture]))
+def _name(networks: Networks, candidate: Candidate) -> str:
+    return "finetuned-" + "-".join(map(str, candidate.genes[: networks.space.n_architecture]))

@@ -57,7 +57,8 @@ class Networks(Protocol):
 
         Args:
             task: its training split is read, and its calibration split where channels are sorted.
-            recipe: hyper-parameters; None keeps pretrained weights as they are.
+            recipe: hyper-parameters; None keeps pretrained weights as they are; where there are
+                none the networks share none.
             folder: run folder; checkpoints and the weights are written there.
             progress: where bars are drawn.
         """
@@ -74,6 +75,13 @@ class Networks(Protocol):
     def extract(self, candidate: Candidate) -> nn.Module:
         """The network with weights of its own; its batch-norm statistics mean nothing yet."""
 
+    def initialised(self, candidate: Candidate, seed: int) -> nn.Module:
+        """The network as it is before any training, for metrics of that.
+
+        Of a pretrained module, its own weights, whatever the seed; the batch-norm statistics mean
+        nothing yet.
+        """
+
     def finetune(
         self,
         net: nn.Module,
@@ -83,7 +91,7 @@ class Networks(Protocol):
         progress: Progress,
         checkpoint: Path,
     ) -> None:
-        """Train an extracted network under the network that the others learn from, in place.
+        """Train an extracted network under the one that the others learn from, if there is one.
 
         Args:
             net: from ``extract``; its batch-norm statistics mean nothing afterwards.

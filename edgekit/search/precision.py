@@ -13,6 +13,7 @@ from edgekit.core.errors import InputError
 from edgekit.core.files import read_json, write_json
 from edgekit.core.limits import Limits
 from edgekit.core.precision import Precision
+from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import compare_models
@@ -76,7 +77,8 @@ def settle_precision(
     trials = Trials(run.folder, run.space)
     measured = {e.candidate: e for e in trials.all()}
     if found.candidate not in measured:
-        measured[found.candidate] = evaluator(run.networks, task, run.settings)(found.candidate)
+        evaluate = evaluator(run.networks, task, run.settings, run.folder, Progress(quiet=True))
+        measured[found.candidate] = evaluate(found.candidate)
         trials.add(measured[found.candidate])
     return measured[found.candidate], found.notes
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import EvaluationFailed, Infeasible, InputError
@@ -29,17 +31,19 @@ from edgekit.search.elastic.space import ElasticRecipe
 from edgekit.search.evaluate import SEARCH_INTERVAL, Evaluator
 from edgekit.search.evaluated import Evaluated, front
 from edgekit.search.feasibility import nearest, unreachable
+from edgekit.search.finetuning import finetuned
 from edgekit.search.loop import search
 from edgekit.search.mbconv.space import MBConvRecipe
+from edgekit.search.metrics.pool import scored_pool
 from edgekit.search.networks import Networks
 from edgekit.search.problem import Floats, Objective, SearchProblem, Values
 from edgekit.search.space import Genes, SearchSpace
 from edgekit.search.store import Trials, load_table_networks, save_table_networks
-from edgekit.search.strategies import strategy_named
+from edgekit.search.strategies import BY_METRICS, strategy_named
 from edgekit.training.loop import TrainRecipe
 
 RUN_FILE = "run.json"
-_KIND, _SCHEMA = "edgekit-run", 4
+_KIND, _SCHEMA = "edgekit-run", 5
 _MAY_BE_LOST = 10
 
 
@@ -58,7 +62,9 @@ class RunSettings:
         reference_fast_s: reference kernels in the fast state of that device, in seconds.
         target: target text.
         space: recipe of the space.
-        training: recipe of the supernet; None where pretrained weights are taken as they are.
+        training: recipe of the supernet; None where pretrained weights are taken as they are, or
+            there is no supernet.
+        query: recipe of each candidate alone before it is judged; None judges it as it is.
         strategy: name of the strategy.
         limits: walls of the search.
         n_evaluations: candidates to measure, above 0.
@@ -83,6 +89,7 @@ class RunSettings:
     target: str
     space: MBConvRecipe | ElasticRecipe
     training: TrainRecipe | None
+    query: TrainRecipe | None
     strategy: str
     limits: Limits
     n_evaluations: int
@@ -118,7 +125,8 @@ class RunSettings:
         fields = dict(document)
         try:
             space = _recipe_from_json(fields.pop("space"))
-            training, trial = (_training(fields.pop(name)) for name in ("training", "trial"))
+            names = ("training", "query", "trial")
+            training, query, trial = (_training(fields.pop(name)) for name in names)
             limits = Limits(**fields.pop("limits"))  # type: ignore[arg-type]
             fast_s = tuple(float(value) for value in fields.pop("reference_fast_s"))  # type: ignore[attr-defined]
             mean, std = (_triple(fields.pop(name)) for name in ("mean", "std"))
@@ -127,6 +135,7 @@ class RunSettings:
                 std=std,
                 space=space,
                 training=training,
+                query=query,
                 trial=trial,
                 limits=limits,
                 reference_fast_s=fast_s,
@@ -309,7 +318,7 @@ def execute(
     networks.train(task, settings.training, folder, progress=progress)
     table = cost_table(folder, networks, settings, predictor, progress=progress)
     trials = Trials(folder, networks.space)
-    evaluate = evaluator(networks, task, settings)
+    evaluate = evaluator(networks, task, settings, folder, progress)
     measured = {entry.candidate: entry for entry in trials.all()}
     quantile = settings.limits.quantile
     known: dict[Candidate, Values | None] = {c: e.values(quantile) for c, e in measured.items()}
@@ -336,6 +345,9 @@ def execute(
         quantile_ratio=_quantile_ratio(folder, settings),
     )
     if len(known) < settings.n_evaluations:
+        if settings.strategy in BY_METRICS:
+            scores = scored_pool(networks, problem, task, folder, progress=progress)
+            problem = replace(problem, scores=scores)
         _search(problem, settings, known, measured, progress)
     return Run(folder, settings, networks, table, tuple(measured.values()))
 
@@ -390,10 +402,31 @@ def problem_of(
     return SearchProblem(space, objectives, costs, evaluate, n_evaluations, population, seed)
 
 
-def evaluator(networks: Networks, task: Task, settings: RunSettings) -> Evaluator:
-    """What measures the candidates of a run; by their loss where no weights were trained."""
-    target, by_loss = Target(settings.target), settings.training is None
-    return Evaluator(networks, task, target, settings.reference_fast_s, by_loss=by_loss)
+def evaluator(
+    networks: Networks, task: Task, settings: RunSettings, folder: Path, progress: Progress
+) -> Evaluator:
+    """What measures the candidates of a run; by their loss where nothing trains them."""
+    return Evaluator(
+        networks,
+        task,
+        Target(settings.target),
+        settings.reference_fast_s,
+        by_loss=settings.training is None and settings.query is None,
+        trained=partial(_trained, networks, folder, task, settings.query, progress),
+    )
+
+
+def _trained(
+    networks: Networks,
+    folder: Path,
+    task: Task,
+    query: TrainRecipe | None,
+    progress: Progress,
+    candidate: Candidate,
+) -> nn.Module:
+    if query is None:
+        return networks.extract(candidate)
+    return finetuned(networks, folder, candidate, task, query, progress=progress)
 
 
 def _quantile_ratio(folder: Path, settings: RunSettings) -> float:

@@ -40,3 +40,19 @@ def distilling_objective(student: nn.Module, teacher: nn.Module, smoothing: floa
         return float(loss.detach())
 
     return objective
+
+
+def labelled_objective(net: nn.Module, smoothing: float) -> Objective:
+    """The loss against the labels alone.
+
+    Args:
+        net: what is trained; images ``(batch, 3, r, r)`` to logits ``(batch, classes)``.
+        smoothing: label smoothing, 0..1.
+    """
+
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        loss = cross_entropy(net(x), y, smoothing)
+        loss.backward()
+        return float(loss.detach())
+
+    return objective

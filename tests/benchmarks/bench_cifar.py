@@ -57,8 +57,8 @@ from edgekit.search.mbconv.network import MBConvNet
 from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace, Stage
 from edgekit.search.space import precisions_of
 from edgekit.training.batchnorm import reestimate
-from edgekit.training.loop import Step, train
-from edgekit.training.losses import cross_entropy
+from edgekit.training.distil import labelled_objective
+from edgekit.training.loop import train
 from edgekit.training.simulate import block_paths
 from edgekit.workflow import fit, profile_target, resume_search
 
@@ -212,7 +212,9 @@ def _largest_int8(task: Task, work: Path, effort: Effort) -> Row:
     """The largest sub-network, fine-tuned alike, every node quantised by ``quantize_static``."""
     run = resume_search(work / f"simq-{SHARES[0]}" / "run", task)
     recipe = effort.recipe(task, effort.finetune_images, 2, is_pretrained=False)
-    net = finetuned(run, run.space.largest(), task, recipe, progress=Progress())
+    net = finetuned(
+        run.networks, run.folder, run.space.largest(), task, recipe, progress=Progress()
+    )
     model = export_onnx(net, task.preprocessing.resolution, block_paths(net))
     plain, ready, whole = (work / f"largest-{n}.onnx" for n in ("fp32", "ready", "int8"))
     onnx.save(model, plain)
@@ -255,12 +257,7 @@ def _hand_made(task: Task, work: Path, latency_s: float) -> Row:
     n_images = HAND_MADE_EPOCHS * len(task.train)
     recipe = FULL.recipe(task, n_images, 0, is_pretrained=False)
     assert recipe is not None
-
-    def objective(x: torch.Tensor, y: torch.Tensor, _: Step) -> float:
-        loss = cross_entropy(net(x), y, recipe.label_smoothing)
-        loss.backward()
-        return float(loss.detach())
-
+    objective = labelled_objective(net, recipe.label_smoothing)
     checkpoint = work / "hand-made.safetensors"
     train(
         net, objective, task, recipe, progress=Progress(), label="hand-made", checkpoint=checkpoint

@@ -38,6 +38,7 @@ def run(networks: MBConvNetworks, tmp_path: Path) -> Run:
         target="local",
         space=TINY,
         training=RECIPE,
+        query=None,
         strategy="random",
         limits=Limits(),
         n_evaluations=1,
@@ -57,20 +58,35 @@ def _different(first: nn.Module, second: nn.Module) -> list[str]:
     ]
 
 
+def tuned(
+    run: Run, candidate: Candidate, task: Task, recipe: TrainRecipe | None, *, progress: Progress
+) -> nn.Module:
+    return finetuned(run.networks, run.folder, candidate, task, recipe, progress=progress)
+
+
 def test_a_trained_network_is_kept_for_all_precisions_of_its_architecture(
     run: Run, small_task: Task
 ) -> None:
-    trained = finetuned(run, CANDIDATE, small_task, RECIPE, progress=QUIET)
+    trained = tuned(run, CANDIDATE, small_task, RECIPE, progress=QUIET)
     assert not trained.training
     assert [path.name for path in run.folder.iterdir()] == ["finetuned-1-6-0-0.safetensors"]
     other = Candidate((*CANDIDATE.genes[:4], 0, 0, 0, 0, 0, 0))
-    again = finetuned(run, other, small_task, RECIPE, progress=Progress(clock=StoppingClock(0)))
+    again = finetuned(
+        run.networks,
+        run.folder,
+        other,
+        small_task,
+        RECIPE,
+        progress=Progress(clock=StoppingClock(0)),
+    )
     assert _different(trained, again) == []
 
 
 def test_another_recipe_trains_again(run: Run, small_task: Task) -> None:
-    trained = finetuned(run, CANDIDATE, small_task, RECIPE, progress=QUIET)
-    other = finetuned(run, CANDIDATE, small_task, replace(RECIPE, seed=1), progress=QUIET)
+    trained = tuned(run, CANDIDATE, small_task, RECIPE, progress=QUIET)
+    other = finetuned(
+        run.networks, run.folder, CANDIDATE, small_task, replace(RECIPE, seed=1), progress=QUIET
+    )
     assert _different(trained, other)
 
 
@@ -78,17 +94,26 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     run: Run, small_task: Task, tmp_path: Path
 ) -> None:
     elsewhere = replace(run, folder=tmp_path / "whole")
-    whole = finetuned(elsewhere, CANDIDATE, small_task, RECIPE, progress=QUIET)
+    whole = finetuned(
+        elsewhere.networks, elsewhere.folder, CANDIDATE, small_task, RECIPE, progress=QUIET
+    )
     with pytest.raises(Stop):
-        finetuned(run, CANDIDATE, small_task, RECIPE, progress=Progress(clock=StoppingClock(6)))
-    resumed = finetuned(run, CANDIDATE, small_task, RECIPE, progress=QUIET)
+        finetuned(
+            run.networks,
+            run.folder,
+            CANDIDATE,
+            small_task,
+            RECIPE,
+            progress=Progress(clock=StoppingClock(6)),
+        )
+    resumed = tuned(run, CANDIDATE, small_task, RECIPE, progress=QUIET)
     assert _different(whole, resumed) == []
 
 
 def test_without_a_recipe_the_weights_are_those_of_the_supernet(
     run: Run, small_task: Task
 ) -> None:
-    net = finetuned(run, CANDIDATE, small_task, None, progress=QUIET)
+    net = tuned(run, CANDIDATE, small_task, None, progress=QUIET)
     changed = _different(net, run.networks.extract(CANDIDATE))
     assert all("running" in name or "num_batches" in name for name in changed)
     assert any("running_mean" in name for name in changed)

@@ -51,6 +51,7 @@ SETTINGS = RunSettings(
     target="local",
     space=TINY,
     training=TrainRecipe(n_epochs=2, batch_size=32, learning_rate=0.1, mirror=False),
+    query=None,
     strategy="random",
     limits=Limits(latency_s=1.0),
     n_evaluations=3,

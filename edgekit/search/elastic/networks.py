@@ -197,6 +197,10 @@ class ElasticNetworks:
         net.meta["keeps_statistics"] = choice == elastic.largest and not self._is_adapted
         return net
 
+    def initialised(self, candidate: Candidate, seed: int) -> fx.GraphModule:
+        """With the weights of the module."""
+        return self.extract(candidate)
+
     def finetune(
         self,
         net: nn.Module,

@@ -25,7 +25,7 @@ from edgekit.search.mbconv.supernet_training import train_supernet
 from edgekit.search.space import int8_blocks
 from edgekit.training.augment import evaluation_batches
 from edgekit.training.batchnorm import reestimate
-from edgekit.training.distil import distilling_objective
+from edgekit.training.distil import distilling_objective, labelled_objective
 from edgekit.training.layers import folded
 from edgekit.training.loop import TrainRecipe, train
 from edgekit.training.losses import cross_entropy
@@ -85,7 +85,7 @@ class MBConvNetworks:
 
     Attributes:
         space: the space.
-        net: the supernet; untrained before ``train``.
+        net: the supernet, untrained before ``train``; None where every network is trained alone.
     """
 
     is_pretrained = False
@@ -93,14 +93,15 @@ class MBConvNetworks:
 
     def __init__(self, space: MBConvSpace) -> None:
         self.space = space
-        self.net = Supernet(space)
+        self.net: Supernet | None = Supernet(space)
 
     def train(
         self, task: Task, recipe: TrainRecipe | None, folder: Path, *, progress: Progress
     ) -> None:
-        """Train the supernet; see ``train_supernet``."""
-        assert recipe is not None
-        self.net = train_supernet(self.space, task, recipe, folder, progress=progress)
+        """Train the supernet; see ``train_supernet``. Without a recipe there is none."""
+        self.net = None
+        if recipe is not None:
+            self.net = train_supernet(self.space, task, recipe, folder, progress=progress)
 
     def lowered(self, folder: Path, *, n_threads: int, progress: Progress) -> BlockKernels:
         """Every block in every context, as the runtime runs it."""
@@ -124,8 +125,15 @@ class MBConvNetworks:
         return candidate_model(self.space, candidate)
 
     def extract(self, candidate: Candidate) -> MBConvNet:
-        """The network with the supernet's weights, really smaller."""
-        return self.net.extract(candidate)
+        """The network with the supernet's weights, really smaller; else with new ones."""
+        return self.initialised(candidate, 0) if self.net is None else self.net.extract(candidate)
+
+    def initialised(self, candidate: Candidate, seed: int) -> MBConvNet:
+        """With new weights, in training mode."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = MBConvNet(self.space, self.space.decode(candidate))
+        return net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def finetune(
         self,
@@ -136,17 +144,20 @@ class MBConvNetworks:
         progress: Progress,
         checkpoint: Path,
     ) -> None:
-        """Train under the largest network at first; see ``distilling_objective``."""
-        teacher = self.net.extract(self.space.largest())
-        self.reestimate(teacher, task, N_NORM_IMAGES)
-        objective = distilling_objective(net, folded(teacher), recipe.label_smoothing)
+        """Under the largest network at first; see ``distilling_objective``. Else by the labels."""
+        if self.net is None:
+            objective = labelled_objective(net, recipe.label_smoothing)
+        else:
+            teacher = self.net.extract(self.space.largest())
+            self.reestimate(teacher, task, N_NORM_IMAGES)
+            objective = distilling_objective(net, folded(teacher), recipe.label_smoothing)
         train(
             net,
             objective,
             task,
             recipe,
             progress=progress,
-            label="fine-tuning",
+            label="fine-tuning" if self.net else "training",
             checkpoint=checkpoint,
         )
 

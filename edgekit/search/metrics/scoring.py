@@ -146,7 +146,7 @@ def with_precisions(
         space: says which genes are precisions.
         genes: ``(n, genes)`` canonical genes.
         metrics: of the architecture of each row.
-        paths: block of a space by the module path that its weights lie under.
+        paths: block of the space by the path of its module, which its weights lie under.
     """
     scores = table_of(genes, metrics)
     noise = [_noise(space, row, m, paths) for row, m in zip(genes, metrics, strict=True)]
@@ -161,7 +161,7 @@ def _noise(
     precisions = dict(zip(space.blocks, row[space.n_architecture :].tolist(), strict=True))
     prefixes = tuple(
         f"{path}."
-        for block, path in paths.items()
+        for path, block in paths.items()
         if PRECISIONS[precisions[block]] is Precision.INT8
     )
     return sum(v for name, v in metrics.int8_noise.items() if name.startswith(prefixes))

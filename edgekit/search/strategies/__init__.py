@@ -13,11 +13,15 @@ from edgekit.search.strategies.random import RandomStrategy
 from edgekit.search.strategies.robot import RobotStrategy, by_rank
 from edgekit.search.strategies.samplers import SamplerStrategy, gp, tpe
 from edgekit.search.strategies.simq import SimQStrategy, published_model
+from edgekit.search.strategies.warm import WarmStrategy
+
+_ROBOT = RobotStrategy(by_rank, lowest_weight=0.0, begins_equal=True, learns_noise=True)
 
 STRATEGIES: dict[str, Strategy] = {
     "simq": SimQStrategy(),
     "simq-published": SimQStrategy(fit_error=published_model),
-    "robot": RobotStrategy(by_rank, lowest_weight=0.0, begins_equal=True, learns_noise=True),
+    "simq-warm": WarmStrategy(_ROBOT, SimQStrategy()),
+    "robot": _ROBOT,
     "robot-published": RobotStrategy(),
     "bayes": BayesStrategy(),
     "nsga2": NSGA2Strategy(),
@@ -28,6 +32,12 @@ STRATEGIES: dict[str, Strategy] = {
     "exhaustive": ExhaustiveStrategy(),
     "random": RandomStrategy(),
 }
+
+ALONE = frozenset({"robot", "robot-published"})
+"""Strategies of few evaluations: a candidate is trained alone for a while before it is judged."""
+
+BY_METRICS = ALONE | {"simq-warm"}
+"""Strategies that need ``SearchProblem.scores``."""
 
 
 def strategy_named(name: str) -> Strategy:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import torch
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.precision import Precision
+from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Split, Task
 from edgekit.devices.probe import probe
 from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.space import int8_blocks
+from edgekit.training.loop import TrainRecipe
 
+QUIET = Progress(quiet=True)
 MIXED = Candidate((3, 6, 1, 0, 1, 0, 0, 1, 1, 1))
 
 
@@ -63,3 +68,23 @@ def test_networks_for_the_table_are_a_third_each_of_fp32_int8_and_mixed(
     assert len(candidates) > 25
     assert precisions.count({0}) >= 9
     assert precisions.count({1}) >= 9
+
+
+def test_without_a_supernet_every_network_has_weights_of_its_own_and_learns_from_the_labels(
+    space: MBConvSpace, small_task: Task, tmp_path: Path
+) -> None:
+    networks = MBConvNetworks(space)
+    networks.train(small_task, None, tmp_path, progress=QUIET)
+    assert not list(tmp_path.iterdir())
+    first, again = (networks.extract(MIXED).state_dict() for _ in range(2))
+    other = networks.initialised(MIXED, 1).state_dict()
+    name = "stem.conv.conv.weight"
+    assert torch.equal(first[name], again[name])
+    assert not torch.equal(first[name], other[name])
+    net = networks.extract(MIXED)
+    recipe = TrainRecipe(n_epochs=30, batch_size=32, mirror=False, small_share=0.0)
+    networks.finetune(net, small_task, recipe, progress=QUIET, checkpoint=tmp_path / "part")
+    prepared = networks.prepared(net, space.largest(), small_task)
+    before = networks.prepared(networks.extract(MIXED), space.largest(), small_task)
+    losses = [p.loss(small_task.train, small_task.preprocessing) for p in (before, prepared)]
+    assert losses[1] < losses[0] - 0.5

@@ -97,7 +97,7 @@ def test_int8_is_quiet_where_the_noisy_blocks_stay_in_float32() -> None:
     space = MBConvSpace(TINY)
     noise = {"stem.conv.weight": 1.0, "blocks.b00.expand.weight": 2.0, "head.conv.weight": 4.0}
     metrics = ArchitectureMetrics(dict.fromkeys(METRICS, 1.0), noise)
-    paths = {"stem": "stem", "b00": "blocks.b00", "head": "head"}
+    paths = {"stem": "stem", "blocks.b00": "b00", "head": "head"}
     rows = [space.largest()]
     for block in ("stem", "b00", "head"):
         rows.append(with_precision(space, space.largest(), block, Precision.INT8))
