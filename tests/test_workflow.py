@@ -21,8 +21,10 @@ from edgekit.export.verify import Proof
 from edgekit.report.fitted import Fitted
 from edgekit.search.evaluated import Evaluated
 from edgekit.search.mbconv.lowering import candidate_model
+from edgekit.search.metrics import pool
+from edgekit.search.metrics.scoring import METRICS_FILE
 from edgekit.search.networks import WEIGHTS
-from edgekit.search.run import read_settings, write_settings
+from edgekit.search.run import Run, read_settings, write_settings
 from edgekit.search.store import DATABASE, TABLE_NETWORKS, Trials
 from edgekit.spaces import space
 from edgekit.workflow import (
@@ -351,3 +353,41 @@ def test_spaces_are_known_by_name() -> None:
     assert narrow.decode(narrow.largest()).stem is Precision.FP32
     with pytest.raises(InputError, match="a search space is one of mbconv, got 'other'"):
         space("other", resolution=32, n_classes=10)
+
+
+def test_robot_searches_without_a_supernet(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metrics of a pool, candidates trained alone, the best of them exported."""
+    monkeypatch.setattr(pool, "_N_ARCHITECTURES", 5)
+    effort = replace(
+        ONE,
+        supernet_images=0,
+        query_images=1,
+        n_evaluations=2,
+        n_table_networks=2,
+        finetune_images=1,
+    )
+
+    def search() -> Run:
+        return run_search(
+            line.fitted.run.space,
+            line.task,
+            line.profile,
+            out=tmp_path / "run",
+            strategy="robot",
+            limits=LIMITS,
+            effort=effort,
+            profile_folder=str(line.profile_folder),
+            progress=QUIET,
+        )
+
+    run = patient(search)
+    trained = list(run.folder.glob("finetuned-*.safetensors"))
+    architectures = {e.candidate.genes[: run.space.n_architecture] for e in run.measured}
+    assert len(run.measured) == 2
+    assert len(trained) == len(architectures)
+    assert not (run.folder / WEIGHTS).exists()
+    assert (run.folder / METRICS_FILE).is_file()
+    bundle = export_bundle(run, line.task, tmp_path / "bundle", effort=effort, progress=QUIET)
+    assert bundle.manifest.provenance.genes == run.best().candidate.genes
