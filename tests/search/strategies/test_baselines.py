@@ -1,0 +1,109 @@
+"""The baselines do what their papers say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgekit.core.errors import InputError
+from edgekit.core.limits import Limits
+from edgekit.search.mbconv.space import MBConvRecipe, Stage
+from edgekit.search.pool import enumerated, neighbours
+from edgekit.search.problem import Observed, Strategy, genes_of
+from edgekit.search.strategies.bayes import BayesStrategy
+from edgekit.search.strategies.evolution import EvolutionStrategy
+from edgekit.search.strategies.exhaustive import ExhaustiveStrategy
+from edgekit.search.strategies.local import LocalSearchStrategy
+from edgekit.search.strategies.nsga2 import NSGA2Strategy
+from edgekit.search.strategies.random import RandomStrategy
+from edgekit.search.strategies.samplers import SamplerStrategy, tpe
+from tests.search.synthetic import best_top1, formula_problem, searched, top1_of
+
+SMALL = MBConvRecipe(32, 10, 16, 2, 16, (Stage(32, 2, 2),), 64)
+
+
+def test_exhaustive_search_finds_the_optimum_inside() -> None:
+    limits = Limits(6e-5, 30_000)
+    problem = formula_problem(limits=limits, recipe=SMALL, n_evaluations=10_000, population=500)
+    genes = np.concatenate(list(enumerated(problem.space)))
+    history = searched(ExhaustiveStrategy(), problem)
+    assert len(history) == len(genes)
+    n_inside = int((problem.margins(genes) <= 0).all(axis=1).sum())
+    assert [problem.keeps(entry) for entry in history] == [True] * n_inside + [False] * (
+        len(genes) - n_inside
+    )
+    latencies_s = problem.costs(genes_of(history[:n_inside]))[:, 1]
+    assert (np.diff(latencies_s) <= 0).all()
+
+
+def test_where_the_first_objective_is_known_the_smallest_comes_first() -> None:
+    problem = formula_problem(recipe=SMALL, n_evaluations=5, population=5)
+    known = replace(problem, costs=lambda genes: problem.costs(genes)[:, [1, 2, 2]])
+    (best, *_) = ExhaustiveStrategy().ask(known, [])
+    genes = np.concatenate(list(enumerated(problem.space)))
+    assert best.genes == tuple(genes[known.costs(genes)[:, 0].argmin()].tolist())
+
+
+def test_a_space_too_large_to_list_is_refused() -> None:
+    problem = formula_problem(recipe=MBConvRecipe.for_task(224, 10))
+    with pytest.raises(InputError, match="exhaustive search lists at most 10,000,000 networks"):
+        ExhaustiveStrategy().ask(problem, [])
+
+
+def test_children_of_evolution_differ_in_one_gene_from_one_of_the_young() -> None:
+    problem = formula_problem(n_evaluations=40, population=1)
+    history = searched(EvolutionStrategy(n_alive=8, n_in_tournament=3), problem)
+    for index in range(8, 40):
+        child, young = history[index].candidate, history[index - 8 : index]
+        near = [neighbours(problem.space, entry.candidate).tolist() for entry in young]
+        assert any(list(child.genes) in rows for rows in near)
+    assert np.mean([top1_of(e) for e in history[-10:]]) > np.mean(
+        [top1_of(e) for e in history[:8]]
+    )
+
+
+def test_local_search_moves_to_the_best_neighbour_and_stops_where_there_is_none() -> None:
+    problem = formula_problem(recipe=SMALL, n_evaluations=60, population=100)
+    history = searched(LocalSearchStrategy(), problem)
+    start = history[0].candidate
+    near = neighbours(problem.space, start).tolist()
+    first = history[1 : 1 + len(near)]
+    assert sorted(list(e.candidate.genes) for e in first) == sorted(near)
+    best = max([history[0], *first], key=top1_of)
+    if best.candidate != start:
+        following = history[1 + len(near)].candidate
+        assert list(following.genes) in neighbours(problem.space, best.candidate).tolist()
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        EvolutionStrategy(),
+        LocalSearchStrategy(),
+        NSGA2Strategy(),
+        SamplerStrategy(tpe),
+        BayesStrategy(),
+    ],
+    ids=lambda s: type(s).__name__,
+)
+def test_they_beat_chance(strategy: Strategy) -> None:
+    """In the mean of three seeds, with a limit."""
+    found, drawn = [], []
+    for seed in range(3):
+        problem = formula_problem(seed, Limits(2.2e-4), n_evaluations=40, population=1)
+        found.append(best_top1(problem, searched(strategy, problem)))
+        drawn.append(best_top1(problem, searched(RandomStrategy(), problem)))
+    print(f"{np.mean(found):.4f} to {np.mean(drawn):.4f}")
+    assert np.mean(found) > np.mean(drawn)
+
+
+def test_bayes_learns_from_what_did_not_fail() -> None:
+    problem = formula_problem(n_evaluations=40, population=4)
+    drawn = RandomStrategy().ask(replace(problem, population=20), [])
+    history = [Observed(c, problem.evaluate(c) if i % 2 else None) for i, c in enumerate(drawn)]
+    asked = BayesStrategy().ask(problem, history)
+    assert len(asked) == 4
+    top1 = [1 - problem.evaluate(candidate)[0] for candidate in asked]
+    assert np.mean(top1) > np.mean([1 - problem.evaluate(c)[0] for c in drawn])
