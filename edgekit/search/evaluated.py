@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgekit.core.candidate import Candidate
 from edgekit.core.figures import Measured, MeasuredAccuracy
 from edgekit.core.limits import Limits
+from edgekit.search.pareto import non_dominated
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,9 @@ class Evaluated:
 
 def front(entries: Sequence[Evaluated]) -> list[Evaluated]:
     """Measured entries that no other beats in top-1, p50 latency and size, fastest first."""
-
-    def figures(entry: Evaluated) -> tuple[float, float, float]:
-        return (-entry.accuracy.top1, entry.latency.p50_s, float(entry.size_bytes))
-
-    def beaten(entry: Evaluated) -> bool:
-        mine = figures(entry)
-        return any(
-            figures(other) != mine
-            and all(a <= b for a, b in zip(figures(other), mine, strict=True))
-            for other in entries
-        )
-
-    return sorted((e for e in entries if not beaten(e)), key=lambda e: e.latency.p50_s)
+    if not entries:
+        return []
+    figures = [(-e.accuracy.top1, e.latency.p50_s, float(e.size_bytes)) for e in entries]
+    kept = non_dominated(np.array(figures))
+    best = [entry for entry, stays in zip(entries, kept, strict=True) if stays]
+    return sorted(best, key=lambda entry: entry.latency.p50_s)

@@ -1,0 +1,44 @@
+"""What nothing else beats."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.search.problem import Floats
+
+_N_PIVOTS = 24
+
+
+def non_dominated(values: Floats) -> NDArray[np.bool_]:
+    """Whether each row is beaten by no other: nowhere worse and somewhere better.
+
+    A few rows that are small in every column throw out nearly all others; what is left is compared
+    by moocore's sweep. Equal rows stay or go together.
+
+    Args:
+        values: ``(n, m)`` float64, all to be small; finite.
+
+    Returns:
+        ``(n,)`` bool.
+    """
+    import moocore
+
+    result = np.zeros(len(values), dtype=np.bool_)
+    left = np.arange(len(values))
+    scale = np.maximum(values.max(axis=0) - values.min(axis=0), 1e-300)
+    columns = np.ascontiguousarray(((values - values.min(axis=0)) / scale).T)
+    for weights in _weights(values.shape[1]):
+        if not len(left):
+            return result
+        pivot = columns[:, int(np.argmin(weights @ columns))]
+        beaten = (columns >= pivot[:, None]).all(axis=0) & (columns != pivot[:, None]).any(axis=0)
+        left, columns = left[~beaten], columns[:, ~beaten]
+    result[left] = moocore.is_nondominated(values[left], keep_weakly=True)
+    return result
+
+
+def _weights(m: int) -> Floats:
+    """Directions ``(pivots, m)`` to look for small rows in; the first is equal weights."""
+    drawn = np.random.default_rng(0).dirichlet(np.ones(m), _N_PIVOTS - 1)
+    return np.concatenate([np.full((1, m), 1 / m), drawn])

@@ -1,0 +1,32 @@
+"""The filter against a comparison of every pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.search.pareto import non_dominated
+
+Rows = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=40)
+
+
+@given(Rows)
+def test_what_stays_is_what_nothing_beats(rows: list[tuple[int, int, int]]) -> None:
+    kept = non_dominated(np.array(rows, dtype=np.float64))
+    for mine, stays in zip(rows, kept, strict=True):
+        beaten = any(
+            other != mine and all(a <= b for a, b in zip(other, mine, strict=True))
+            for other in rows
+        )
+        assert stays == (not beaten)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_it_is_right_on_many_rows_of_any_scale(m: int) -> None:
+    values = np.random.default_rng(m).random((2000, m)) * np.logspace(-6, 6, m)
+    kept = values[non_dominated(values)]
+    for row in values:
+        beats = (kept <= row).all(axis=1) & (kept < row).any(axis=1)
+        assert beats.any() != (row == kept).all(axis=1).any()
