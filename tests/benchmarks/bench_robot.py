@@ -66,8 +66,8 @@ def main() -> None:
         low, high = interval(last)
         means = " ".join(f"{100 * v:.1f}" for v in np.mean(traces, axis=0))
         print(
-            f"{name:>16}: {100 * np.mean(last):.2f} % ({100 * low:.2f} to {100 * high:.2f}), worst "
-            f"seed {100 * min(last):.2f}; after each query {means}",
+            f"{name:>16}: {100 * np.mean(last):.2f} % ({100 * low:.2f} to {100 * high:.2f}), "
+            f"worst seed {100 * min(last):.2f}; after each query {means}",
             flush=True,
         )
     n_trained = len(list(given.work.glob("finetuned-*.safetensors")))
