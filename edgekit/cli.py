@@ -199,7 +199,7 @@ def resume(
     """Go on with a search that was interrupted."""
     _need(run / "run.json", "a run folder")
     _check_model(model)
-    from edgekit.search.run import read_settings
+    from edgekit.search.settings import read_settings
     from edgekit.spaces import module_space
     from edgekit.workflow import resume_search, task_of
 
@@ -231,7 +231,7 @@ def export(
     _check_model(model)
     _check_out(out)
     from edgekit.core.candidate import Candidate
-    from edgekit.search.run import read_settings
+    from edgekit.search.settings import read_settings
     from edgekit.spaces import module_space
     from edgekit.workflow import export_bundle, resume_search, task_of
 

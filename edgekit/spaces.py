@@ -28,7 +28,7 @@ from edgekit.search.elastic.space import MULTIPLE, RATIOS, ElasticRecipe, Elasti
 from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
 from edgekit.search.networks import Networks
-from edgekit.search.run import RunSettings
+from edgekit.search.settings import RunSettings
 
 AnySpace = MBConvSpace | ElasticSpace
 

@@ -46,13 +46,8 @@ from edgekit.search.finetuning import finetuned, fit_for_int8
 from edgekit.search.mbconv.costs import BLOCKS_FILE
 from edgekit.search.networks import WEIGHTS
 from edgekit.search.precision import settle_precision
-from edgekit.search.run import (
-    Run,
-    RunSettings,
-    execute,
-    read_settings,
-    write_settings,
-)
+from edgekit.search.run import Run, execute
+from edgekit.search.settings import RunSettings, read_settings, write_settings
 from edgekit.search.space import precisions_of
 from edgekit.search.store import TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named

@@ -24,7 +24,8 @@ from edgekit.search.mbconv.lowering import candidate_model
 from edgekit.search.metrics import pool
 from edgekit.search.metrics.scoring import METRICS_FILE
 from edgekit.search.networks import WEIGHTS
-from edgekit.search.run import Run, read_settings, write_settings
+from edgekit.search.run import Run
+from edgekit.search.settings import read_settings, write_settings
 from edgekit.search.store import DATABASE, TABLE_NETWORKS, Trials
 from edgekit.spaces import space
 from edgekit.workflow import (

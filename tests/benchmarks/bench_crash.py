@@ -29,7 +29,7 @@ from edgekit.search.evaluated import Evaluated
 from edgekit.search.mbconv.costs import BLOCKS_FILE
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.networks import WEIGHTS
-from edgekit.search.run import RUN_FILE, read_settings
+from edgekit.search.settings import RUN_FILE, read_settings
 from edgekit.search.store import DATABASE, TABLE_NETWORKS, Trials
 from edgekit.workflow import profile_target
 

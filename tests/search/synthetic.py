@@ -18,10 +18,33 @@ from edgekit.search.mbconv.costs import BlockTable
 from edgekit.search.mbconv.space import OPERATIONS, SKIP, MBConvRecipe, MBConvSpace, Stage
 from edgekit.search.problem import Observed, Scores, SearchProblem, Strategy
 from edgekit.search.run import problem_of
+from edgekit.search.settings import RunSettings
+from edgekit.training.loop import TrainRecipe
 
 CONDITIONS = Conditions("CPUExecutionProvider", 1, 20, 200, 14, 0, 0.1, 0.0, 1.0, "2026-01-01")
 TINY = MBConvRecipe(32, 10, 16, 2, 16, (Stage(16, 2, 2), Stage(32, 2, 2)), 64)
 N_IMAGES = 10_000
+SETTINGS = RunSettings(
+    data="digits",
+    data_sha256="0",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    profile="",
+    fingerprint="",
+    reference_fast_s=(),
+    target="local",
+    space=TINY,
+    training=TrainRecipe(n_epochs=2, batch_size=32, learning_rate=0.1, mirror=False),
+    query=None,
+    strategy="random",
+    limits=Limits(latency_s=1.0),
+    n_evaluations=3,
+    population=2,
+    n_table_networks=0,
+    n_finalists=0,
+    trial=None,
+    seed=3,
+)
 
 
 def measured(latency_s: float) -> Measured:

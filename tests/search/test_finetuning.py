@@ -15,7 +15,8 @@ from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.search.finetuning import finetuned
 from edgekit.search.mbconv.networks import MBConvNetworks
-from edgekit.search.run import Run, RunSettings
+from edgekit.search.run import Run
+from edgekit.search.settings import RunSettings
 from edgekit.training.loop import TrainRecipe
 from tests.search.synthetic import TINY, Stop, StoppingClock, formula_table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.errors import Infeasible, InputError
+from edgekit.core.errors import Infeasible
 from edgekit.core.limits import Limits
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
@@ -23,44 +22,13 @@ from edgekit.search.mbconv.costs import BlockTable
 from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.networks import WEIGHTS
-from edgekit.search.run import (
-    RUN_FILE,
-    Run,
-    RunSettings,
-    cost_table,
-    execute,
-    problem_of,
-    read_settings,
-    write_settings,
-)
+from edgekit.search.run import Run, cost_table, execute, problem_of
 from edgekit.search.store import DATABASE, TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named
-from edgekit.training.loop import TrainRecipe
 from tests.line import patient
-from tests.search.synthetic import TINY, evaluated, formula_table
+from tests.search.synthetic import SETTINGS, TINY, evaluated, formula_table
 
 QUIET = Progress(quiet=True)
-SETTINGS = RunSettings(
-    data="digits",
-    data_sha256="0",
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    profile="",
-    fingerprint="",
-    reference_fast_s=(),
-    target="local",
-    space=TINY,
-    training=TrainRecipe(n_epochs=2, batch_size=32, learning_rate=0.1, mirror=False),
-    query=None,
-    strategy="random",
-    limits=Limits(latency_s=1.0),
-    n_evaluations=3,
-    population=2,
-    n_table_networks=0,
-    n_finalists=0,
-    trial=None,
-    seed=3,
-)
 
 
 class _Stop(Exception):
@@ -140,38 +108,6 @@ def test_a_table_is_corrected_by_networks_that_are_measured_once(
     assert (tmp_path / TABLE_NETWORKS).read_bytes() == kept
     assert (first.latencies_s(genes) == again.latencies_s(genes)).all()
     assert (first.latencies_s(genes) != table.latencies_s(genes)).any()
-
-
-def test_settings_come_back_and_others_are_refused(tmp_path: Path) -> None:
-    write_settings(tmp_path, SETTINGS, {"created_at": "now"})
-    assert read_settings(tmp_path) == SETTINGS
-    before = (tmp_path / RUN_FILE).read_bytes()
-    write_settings(tmp_path, SETTINGS, {"created_at": "later"})
-    assert (tmp_path / RUN_FILE).read_bytes() == before
-    with pytest.raises(InputError, match="another folder"):
-        write_settings(tmp_path, replace(SETTINGS, seed=4), {})
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"strategy": "grid"},
-        {"n_evaluations": 0},
-        {"population": "many"},
-        {"seed": -1},
-        {"space": None},
-        {"training": {"n_epochs": 0}},
-        {"limits": {"latency_s": -1.0}},
-        {"unknown": 1},
-    ],
-)
-def test_altered_settings_are_refused(change: dict[str, object], tmp_path: Path) -> None:
-    write_settings(tmp_path, SETTINGS, {})
-    path = tmp_path / RUN_FILE
-    document = json.loads(path.read_text())
-    path.write_text(json.dumps(document | {"settings": document["settings"] | change}))
-    with pytest.raises(InputError):
-        read_settings(tmp_path)
 
 
 def _run(*figures: tuple[float, float, int]) -> Run:
