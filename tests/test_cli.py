@@ -134,7 +134,7 @@ WRONG = {
     ),
     "search: unknown strategy": (
         (*READY, "--strategy", "luck"),
-        "a strategy is one of random, simq, simq-published, got 'luck'",
+        "exhaustive, random, got 'luck'",
     ),
     "search: small images": (
         (*READY, "--resolution", "16"),
@@ -194,7 +194,7 @@ WRONG = {
     ),
     "fit: unknown strategy": (
         (*FIT, "--out", "{out}", "--strategy", "luck"),
-        "a strategy is one of random, simq",
+        "a strategy is one of simq, simq-published",
     ),
     "fit: unknown target": ((*FIT, "--out", "{out}", "--target", "local?x=1"), "takes the keys"),
     "fit: missing profile": (

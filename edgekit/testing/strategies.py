@@ -6,6 +6,7 @@ which rule was broken.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -111,7 +112,7 @@ class _Watched:
 
 def _failing(problem: SearchProblem) -> Evaluate:
     def evaluate(candidate: Candidate) -> Values:
-        if sum(candidate.genes) % _FAILING == 0:
+        if zlib.crc32(candidate.text.encode()) % _FAILING == 0:
             raise EvaluationFailed("every third evaluation fails here")
         return problem.evaluate(candidate)
 

@@ -57,6 +57,8 @@ def evolve(
     seen = []
     for _ in range(n_generations + 1):
         asked = algorithm.ask()
+        if asked is None:  # of a small space everything near was seen
+            break
         genes = np.asarray(asked.get("X"), dtype=np.int64)
         objectives, violation = score(genes)
         seen.append((genes, objectives, violation))
