@@ -511,6 +511,13 @@ def _effort(
     return effort
 
 
+def _weights(run: Run) -> str:
+    """What its accuracies were measured with."""
+    if run.settings.query:
+        return "trained alone for a while; export trains longer"
+    return "shared weights; export fine-tunes"
+
+
 def _print_run(run: Run, as_json: bool) -> None:
     from edgekit.workflow import candidates_text
 
@@ -519,7 +526,7 @@ def _print_run(run: Run, as_json: bool) -> None:
         f"{len(run.measured)} candidates measured, {len(run.front())} on the measured front\n"
         f"best inside {run.settings.limits.describe()}: {best.accuracy.top1:.2%} on validation, "
         f"p50 {format_duration(best.latency.p50_s)}, {format_size(best.size_bytes)} "
-        f"(supernet weights; export fine-tunes)\nrun: {run.folder}"
+        f"({_weights(run)})\nrun: {run.folder}"
     )
     lines = {
         "run": str(run.folder),

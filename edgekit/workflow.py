@@ -50,7 +50,7 @@ from edgekit.search.run import Run, execute
 from edgekit.search.settings import RunSettings, read_settings, write_settings
 from edgekit.search.space import precisions_of
 from edgekit.search.store import TABLE_NETWORKS
-from edgekit.search.strategies import strategy_named
+from edgekit.search.strategies import check_strategy, strategy_named
 from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
 
 REPORT = "report.html"
@@ -156,6 +156,12 @@ def run_search(
         raise InputError(
             f"{space.name} has no weights before it is trained, got 0 images to train on; give "
             "more to all at once (--epochs) or to each candidate (--query-epochs)"
+        )
+    check_strategy(strategy, space)
+    if supernet is not None and not n_images:
+        raise InputError(
+            f"a supernet is taken over instead of being trained, got {supernet} with 0 images to "
+            "train on; leave it out, or give epochs (--epochs)"
         )
     settings = RunSettings(
         data=_from_anywhere(data),

@@ -136,6 +136,18 @@ WRONG = {
         (*READY, "--strategy", "luck"),
         "exhaustive, random, got 'luck'",
     ),
+    "search: a space too large to list": (
+        (*READY, "--strategy", "exhaustive"),
+        "exhaustive search lists at most 10,000,000 networks, mbconv has ",
+    ),
+    "search: a supernet for networks that share nothing": (
+        (*READY, "--strategy", "robot", "--supernet", "{run}"),
+        "a supernet is taken over instead of being trained, got ",
+    ),
+    "search: nothing is trained": (
+        (*READY, "--epochs", "0"),
+        "mbconv has no weights before it is trained, got --epochs 0",
+    ),
     "search: small images": (
         (*READY, "--resolution", "16"),
         "mbconv takes a resolution from 32 to 224, got 16",

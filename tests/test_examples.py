@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgekit.core.errors import TooNoisy
-from tests.line import AS_TINY, ROOT, WALLS, Line, copied_fit
+from edgekit.search.elastic import kernels
+from tests.line import AS_TINY, ROOT, WALLS, Line, copied_fit, patient
 
 pytestmark = pytest.mark.timeout(900)
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -34,10 +37,28 @@ def run(name: str, *arguments: str | Path) -> str:
     pytest.skip(f"this machine is too noisy to measure on: {done.stderr.splitlines()[-1]}")
 
 
+@pytest.fixture
+def run_briefly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs an example of a module in this process, where kernels are learnt of four networks."""
+    monkeypatch.setattr(kernels, "_LEAST", 4)
+    monkeypatch.setattr(kernels, "_MOST", 4)
+
+    def go(name: str, *arguments: str | Path) -> str:
+        path = str(ROOT / "examples" / name)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        patient(lambda: runpy.run_path(path, run_name="__main__"))
+        return capsys.readouterr().out
+
+    return go
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_are_short_and_run_by_a_test_here(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) < MAX_LINES
-    assert f'run("{path.name}"' in Path(__file__).read_text("utf-8").replace("(\n        ", "(")
+    here = Path(__file__).read_text("utf-8").replace("(\n        ", "(")
+    assert f'run("{path.name}"' in here or f'run_briefly("{path.name}"' in here
 
 
 def test_predict_latency(line: Line) -> None:
@@ -72,23 +93,25 @@ def test_compare_models(line: Line, tmp_path: Path) -> None:
     assert "times as long" in printed
 
 
-def test_fit_vit(line: Line, tmp_path: Path) -> None:
+def test_fit_vit(line: Line, tmp_path: Path, run_briefly: Callable[..., str]) -> None:
     few = ("--steps", "20", "--images", "500", "--evaluations", "2", "--table", "2")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
-    assert "on test images" in run("fit_vit.py", *given, *few)
+    assert "on test images" in run_briefly("fit_vit.py", *given, *few)
 
 
-def test_fit_transformers_cnn(line: Line, tmp_path: Path) -> None:
+def test_fit_transformers_cnn(line: Line, tmp_path: Path, run_briefly: Callable[..., str]) -> None:
     pytest.importorskip("transformers", reason="needs the package transformers")
     few = ("--images", "100", "--evaluations", "2", "--table", "2", "--resolution", "32")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
-    assert "on test images" in run("fit_transformers_cnn.py", line.data, *given, *few)
+    assert "on test images" in run_briefly("fit_transformers_cnn.py", line.data, *given, *few)
 
 
-def test_fit_cifar_resnet(line: Line, data_dir: Path, tmp_path: Path) -> None:
+def test_fit_cifar_resnet(
+    line: Line, data_dir: Path, tmp_path: Path, run_briefly: Callable[..., str]
+) -> None:
     few = ("--images", "500", "--evaluations", "2", "--table", "2")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     weights = data_dir / "weights" / "cifar10_resnet20.safetensors"
-    printed = run("fit_cifar_resnet.py", data_dir / "cifar10", weights, *given, *few)
+    printed = run_briefly("fit_cifar_resnet.py", data_dir / "cifar10", weights, *given, *few)
     assert "12 widths, 7 branches, 11 blocks" in printed
     assert "on test images" in printed

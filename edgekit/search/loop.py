@@ -36,7 +36,8 @@ def search(
         the strategy asks for no more.
 
     Raises:
-        EvaluationFailed: the first five evaluations failed; the last of their errors.
+        EvaluationFailed: the first five evaluations failed, or all of fewer; the last of their
+            errors.
     """
     known, end = known or {}, clock() + problem.max_seconds
     history: list[Observed] = []
@@ -58,7 +59,7 @@ def _evaluated(
     try:
         return problem.evaluate(candidate)
     except EvaluationFailed:
-        hopeless = len(history) + 1 >= _MOST_FAILED
+        hopeless = len(history) + 1 >= min(_MOST_FAILED, problem.n_evaluations)
         if hopeless and all(entry.values is None for entry in history):
             raise
         return None

@@ -55,13 +55,6 @@ def drawn_inside(problem: SearchProblem, history: Sequence[Observed]) -> Genes:
     return inside_first(problem, pool(problem.space, problem.rng(len(history))), history)
 
 
-def is_inside(
-    problem: SearchProblem, genes: Genes, history: Sequence[Observed]
-) -> NDArray[np.bool_]:
-    """Whether each row ``(n, genes)`` is predicted inside every limit, ``(n,)``."""
-    return np.asarray((problem.margins(genes, history) <= 0).all(axis=1))
-
-
 def neighbours(space: SearchSpace, candidate: Candidate) -> Genes:
     """Every network ``(n, genes)`` that one changed gene makes of a candidate, canonical."""
     origin = np.array(candidate.genes)

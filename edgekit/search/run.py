@@ -93,8 +93,17 @@ class Run:
 
     def _of_all(self, limits: Limits) -> str:
         """What the table says of every network, where they can be listed and none is inside."""
+        figures = [entry.latency for entry in self.measured]
+        ratios = [f.quantile_s(limits.quantile) / f.label_s for f in figures]
         problem = problem_of(
-            self.space, self.table, limits, _no_values, n_evaluations=1, population=1, seed=0
+            self.space,
+            self.table,
+            limits,
+            _no_values,
+            n_evaluations=1,
+            population=1,
+            seed=0,
+            quantile_ratio=float(np.median(ratios)),
         )
         found = unreachable(problem)
         if found is None:
@@ -163,6 +172,7 @@ def execute(
 
     Raises:
         TooNoisy: a latency could not be had; resume when the machine is quiet.
+        EvaluationFailed: no candidate can be evaluated.
     """
     networks.train(task, settings.training, folder, progress=progress)
     table = cost_table(folder, networks, settings, predictor, progress=progress)
@@ -198,6 +208,11 @@ def execute(
             scores = scored_pool(networks, problem, task, folder, progress=progress)
             problem = replace(problem, scores=scores)
         _search(problem, settings, known, measured, progress)
+    if not measured:
+        raise EvaluationFailed(
+            f"a search needs a candidate that can be evaluated, all {len(trials.failed())} in "
+            f"{folder} failed; see what was said of each"
+        )
     return Run(folder, settings, networks, table, tuple(measured.values()))
 
 

@@ -22,13 +22,16 @@ def check_predictor(
     predictor: Predictor,
     networks: Sequence[Sequence[Kernel]],
     measured: Sequence[Measured] = (),
-) -> None:
+) -> int:
     """Check a predictor on networks.
 
     Args:
         predictor: what is checked; it knows every operator of these networks.
         networks: at least two, each with one kernel or more.
         measured: figures of the first networks, at least one to check what is learned from them.
+
+    Returns:
+        Predictions that were checked.
 
     Raises:
         AssertionError: a rule of ``Predictor`` is broken; names it.
@@ -42,6 +45,7 @@ def check_predictor(
         corrected = predictor.corrected(pairs)
         for kernels in networks:
             check_costs(corrected, kernels)
+    return len(networks) * (2 if measured else 1)
 
 
 def check_costs(predictor: Predictor, kernels: Sequence[Kernel]) -> None:

@@ -10,15 +10,13 @@ import torch
 from torch import nn
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.limits import Limits
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.search.finetuning import finetuned
 from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.run import Run
-from edgekit.search.settings import RunSettings
 from edgekit.training.loop import TrainRecipe
-from tests.search.synthetic import TINY, Stop, StoppingClock, formula_table
+from tests.search.synthetic import SETTINGS, Stop, StoppingClock, formula_table
 
 QUIET = Progress(quiet=True)
 RECIPE = TrainRecipe(n_epochs=2, batch_size=32, learning_rate=0.05, checkpoint_every=3)
@@ -28,27 +26,7 @@ CANDIDATE = Candidate((1, 6, 0, 0, 1, 0, 0, 1, 0, 1))
 @pytest.fixture
 def run(networks: MBConvNetworks, tmp_path: Path) -> Run:
     """A finished search with random weights and nothing measured."""
-    settings = RunSettings(
-        data="digits",
-        data_sha256="0",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        profile="",
-        fingerprint="",
-        reference_fast_s=(),
-        target="local",
-        space=TINY,
-        training=RECIPE,
-        query=None,
-        strategy="random",
-        limits=Limits(),
-        n_evaluations=1,
-        population=1,
-        n_table_networks=0,
-        n_finalists=0,
-        trial=None,
-        seed=0,
-    )
+    settings = replace(SETTINGS, training=RECIPE)
     return Run(tmp_path, settings, networks, formula_table(networks.space), ())
 
 

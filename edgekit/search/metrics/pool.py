@@ -18,7 +18,7 @@ from edgekit.search.problem import Scores, SearchProblem
 from edgekit.search.space import Genes, SearchSpace
 from edgekit.training.augment import to_tensor
 
-_N_ARCHITECTURES = 150
+_MOST_ARCHITECTURES, _FOR_EACH_EVALUATION = 150, 8
 _N_PRECISIONS = 8
 _N_IMAGES = 64
 _N_NORM_IMAGES = 500
@@ -31,7 +31,8 @@ def scored_pool(
     """Architectures inside the limits in several precisions, and their metrics.
 
     Metrics belong to an architecture, in float32; what its precisions add is ``int8_quiet``. New
-    weights are drawn twice, those of a module are taken as they are. Kept in the run folder.
+    weights are drawn twice, those of a module are taken as they are. Eight architectures for each
+    evaluation, at most 150. Kept in the run folder.
 
     Args:
         networks: of the space.
@@ -72,7 +73,8 @@ def _architectures(problem: SearchProblem) -> Genes:
     plain[:, space.n_architecture :] = 0
     plain = space.canonical(plain)
     _, first = np.unique(plain, axis=0, return_index=True)
-    return np.asarray(plain[np.sort(first)][:_N_ARCHITECTURES])
+    n = min(_MOST_ARCHITECTURES, _FOR_EACH_EVALUATION * problem.n_evaluations)
+    return np.asarray(plain[np.sort(first)][:n])
 
 
 def _in_precisions(space: SearchSpace, row: Genes, rng: np.random.Generator) -> Genes:

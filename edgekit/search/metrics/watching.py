@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +21,26 @@ _NORMS = frozenset({"batch_norm", "native_batch_norm"})
 _LEAST_AXES = 3
 
 
-class Watch(TorchFunctionMode):
+class _Between(TorchFunctionMode, ABC):
+    """Stands between a network and the operations it calls."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Name an operation, with or without overload, in place or not, and hand it on."""
+        name = getattr(func, "__name__", "").split(".")[0].rstrip("_")
+        return self.run(name, partial(func, *args, **(kwargs or {})), args)
+
+    @abstractmethod
+    def run(self, name: str, func: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+        """What an operation gives; ``func`` runs it."""
+
+
+class Watch(_Between):
     """Inside, keeps what the layers of a network give; for modules and exported graphs alike.
 
     Attributes:
@@ -38,20 +59,13 @@ class Watch(TorchFunctionMode):
         self.norm_inputs: list[torch.Tensor] = []
         self.features: torch.Tensor | None = None
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def run(self, name: str, func: Callable[[], Any], args: tuple[Any, ...]) -> Any:
         """Run an operation and keep what is asked for."""
-        name = _name(func)
         if name in _ACTIVATIONS:
             self.signs.append((args[0].detach() > 0).flatten(1))
         if name in _NORMS:
             self.norm_inputs.append(args[0])
-        result = func(*args, **(kwargs or {}))
+        result = func()
         if name in _LAYERS:
             self.layers.append((args[1] if len(args) > 1 else None, result))
         if isinstance(result, torch.Tensor) and result.ndim >= _LEAST_AXES:
@@ -59,23 +73,12 @@ class Watch(TorchFunctionMode):
         return result
 
 
-class WithoutNorms(TorchFunctionMode):
+class WithoutNorms(_Between):
     """Inside, batch norms pass on what enters them."""
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def run(self, name: str, func: Callable[[], Any], args: tuple[Any, ...]) -> Any:
         """Run an operation, unless it is a batch norm."""
-        return args[0] if _name(func) in _NORMS else func(*args, **(kwargs or {}))
-
-
-def _name(func: Callable[..., Any]) -> str:
-    """Of an operation, with or without overload and in place or not."""
-    return getattr(func, "__name__", "").split(".")[0].rstrip("_")
+        return args[0] if name in _NORMS else func()
 
 
 def weights_of(net: nn.Module) -> list[nn.Parameter]:

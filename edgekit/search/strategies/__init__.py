@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from edgekit.core.errors import InputError
 from edgekit.search.problem import Strategy
+from edgekit.search.space import SearchSpace
 from edgekit.search.strategies.bayes import BayesStrategy
 from edgekit.search.strategies.evolution import EvolutionStrategy
-from edgekit.search.strategies.exhaustive import ExhaustiveStrategy
+from edgekit.search.strategies.exhaustive import ExhaustiveStrategy, check_listable
 from edgekit.search.strategies.local import LocalSearchStrategy
 from edgekit.search.strategies.nsga2 import NSGA2Strategy
 from edgekit.search.strategies.random import RandomStrategy
@@ -38,6 +39,12 @@ ALONE = frozenset({"robot", "robot-published"})
 
 BY_METRICS = ALONE | {"simq-warm"}
 """Strategies that need ``SearchProblem.scores``."""
+
+
+def check_strategy(name: str, space: SearchSpace) -> None:
+    """Raise InputError unless there is that strategy and it can search the space."""
+    if isinstance(strategy_named(name), ExhaustiveStrategy):
+        check_listable(space)
 
 
 def strategy_named(name: str) -> Strategy:

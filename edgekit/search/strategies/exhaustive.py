@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.search.pool import MOST_ENUMERATED, enumerated, inside_first, n_vectors
 from edgekit.search.problem import Floats, Observed, SearchProblem, fresh
-from edgekit.search.space import Genes
+from edgekit.search.space import Genes, SearchSpace
 
 
 class ExhaustiveStrategy:
@@ -26,20 +26,23 @@ class ExhaustiveStrategy:
         Raises:
             InputError: the space has more than ten million vectors of genes.
         """
+        check_listable(problem.space)
         n = problem.n_next(history)
         n_most = len(history) + n
-        best = np.concatenate([_first(problem, genes, n_most) for genes in _listed(problem)])
+        best = np.concatenate(
+            [_first(problem, genes, n_most) for genes in enumerated(problem.space)]
+        )
         return fresh(_first(problem, best, n_most), history, n)
 
 
-def _listed(problem: SearchProblem) -> Iterator[Genes]:
-    n = n_vectors(problem.space)
+def check_listable(space: SearchSpace) -> None:
+    """Raise InputError for a space of more than ten million vectors of genes."""
+    n = n_vectors(space)
     if n > MOST_ENUMERATED:
         raise InputError(
-            f"exhaustive search lists at most {MOST_ENUMERATED:,} networks, {problem.space.name} "
-            f"has {n:,} vectors of genes; choose another strategy"
+            f"exhaustive search lists at most {MOST_ENUMERATED:,} networks, {space.name} has "
+            f"{n:,} vectors of genes; choose another strategy"
         )
-    return enumerated(problem.space)
 
 
 def _first(problem: SearchProblem, genes: Genes, n_most: int) -> Genes:

@@ -2,7 +2,8 @@
 
 White, Nolen & Savani 2020 (arXiv 2005.02960, algorithm 1): evaluate every network that differs in
 one decision, move to the best of them if it is better. As published, with random beginnings
-inside the limits and only neighbours that are predicted inside.
+inside the limits and only neighbours that are predicted inside, by what is predicted before
+anything was evaluated: the climb is the same when it is gone through again.
 """
 
 from __future__ import annotations

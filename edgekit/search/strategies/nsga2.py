@@ -71,8 +71,9 @@ def evolve(
 class NSGA2Strategy:
     """NSGA-II on what was evaluated.
 
-    Children that are predicted outside the limits are not evaluated: they take part with what the
-    prediction breaks, and die out.
+    Children that are predicted outside the limits, by what is predicted before anything was
+    evaluated, are not evaluated: they take part with what the prediction breaks, and die out. The
+    search is gone through again from its first population with every question.
 
     Attributes:
         n_alive: population, above 1.

@@ -8,7 +8,8 @@ one uniform start, weights in -1..1, UCB with kappa 2.576 on a Gaussian process 
 1e-6, targets normalised), metrics scaled to 0..1 over the pool by their extremes, a missing value
 adding nothing, and of equally good mixes the later one.
 
-Where we differ in every mode: candidates predicted outside the limits are not in the pool, and an
+Where we differ in every mode: candidates predicted outside the limits (before anything was
+evaluated: the rounds are gone through again with every question) are not in the pool, and an
 evaluation that fails counts as the worst seen. What ``robot`` changes besides can be switched one
 by one, see ``RobotStrategy``; with none of it this is ``robot-published``.
 """

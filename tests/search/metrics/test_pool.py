@@ -28,7 +28,7 @@ QUIET = Progress(quiet=True)
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool that is scored in seconds."""
-    monkeypatch.setattr(pool, "_N_ARCHITECTURES", 6)
+    monkeypatch.setattr(pool, "_MOST_ARCHITECTURES", 6)
     monkeypatch.setattr(pool, "_N_IMAGES", 8)
 
 

@@ -73,9 +73,9 @@ def test_local_search_moves_to_the_best_neighbour_and_stops_where_there_is_none(
     first = history[1 : 1 + len(near)]
     assert sorted(list(e.candidate.genes) for e in first) == sorted(near)
     best = max([history[0], *first], key=top1_of)
-    if best.candidate != start:
-        following = history[1 + len(near)].candidate
-        assert list(following.genes) in neighbours(problem.space, best.candidate).tolist()
+    assert best.candidate != start
+    following = history[1 + len(near)].candidate
+    assert list(following.genes) in neighbours(problem.space, best.candidate).tolist()
 
 
 @pytest.mark.parametrize(
