@@ -10,7 +10,7 @@ import numpy as np
 from edgekit.core.candidate import Candidate
 from edgekit.core.figures import Measured, MeasuredAccuracy
 from edgekit.core.limits import Limits
-from edgekit.search.pareto import non_dominated
+from edgekit.search.protocol.pareto import non_dominated
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,12 @@ from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import CostTable
 from edgekit.search.evaluate import SEARCH_INTERVAL, Evaluator
 from edgekit.search.evaluated import Evaluated, front
-from edgekit.search.feasibility import nearest, unreachable
 from edgekit.search.finetuning import finetuned
-from edgekit.search.loop import search
 from edgekit.search.metrics.pool import scored_pool
 from edgekit.search.networks import Networks
-from edgekit.search.problem import Floats, Objective, SearchProblem, Values
+from edgekit.search.protocol.feasibility import nearest, unreachable
+from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.problem import Floats, Objective, SearchProblem, Values
 from edgekit.search.settings import RunSettings
 from edgekit.search.space import Genes, SearchSpace
 from edgekit.search.store import Trials, load_table_networks, save_table_networks

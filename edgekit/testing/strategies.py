@@ -14,8 +14,8 @@ import numpy as np
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import EvaluationFailed
-from edgekit.search.loop import search
-from edgekit.search.problem import Observed, SearchProblem, Strategy, Values
+from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.problem import Observed, SearchProblem, Strategy, Values
 
 Evaluate = Callable[[Candidate], Values]
 

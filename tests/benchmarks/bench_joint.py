@@ -38,7 +38,7 @@ from edgekit.search.costs import CostTable
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.evaluate import Evaluator
 from edgekit.search.evaluated import Evaluated, front
-from edgekit.search.loop import search
+from edgekit.search.protocol.loop import search
 from edgekit.search.run import problem_of
 from edgekit.search.space import Genes
 from edgekit.search.store import Trials

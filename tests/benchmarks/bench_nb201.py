@@ -33,13 +33,20 @@ from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.task import load_task
-from edgekit.search.loop import search
 from edgekit.search.metrics.scoring import score, table_of
 from edgekit.search.nb201.network import CellNetwork
 from edgekit.search.nb201.space import NB201Space
 from edgekit.search.nb201.tables import CellTable, load_column, tabular_problem
-from edgekit.search.pool import enumerated
-from edgekit.search.problem import Floats, Observed, Scores, SearchProblem, Strategy, fresh
+from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.pool import enumerated
+from edgekit.search.protocol.problem import (
+    Floats,
+    Observed,
+    Scores,
+    SearchProblem,
+    Strategy,
+    fresh,
+)
 from edgekit.search.space import Genes
 from edgekit.search.strategies import STRATEGIES
 from edgekit.search.strategies.robot import RobotStrategy, by_extremes, by_rank

@@ -28,11 +28,11 @@ from edgekit.devices.shipped import profile_folder
 from edgekit.effort import FULL
 from edgekit.search.evaluate import MAX_VALIDATION
 from edgekit.search.finetuning import finetuned
-from edgekit.search.loop import search
 from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
 from edgekit.search.metrics.pool import scored_pool
-from edgekit.search.problem import SearchProblem, Values
+from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.problem import SearchProblem, Values
 from edgekit.search.run import problem_of
 from edgekit.search.strategies import strategy_named
 from tests.benchmarks.bench_nb201 import interval

@@ -23,8 +23,8 @@ from edgekit.core.limits import Limits
 from edgekit.core.precision import FULL_WEIGHT_MAX
 from edgekit.core.task import load_task
 from edgekit.search.evaluate import MAX_VALIDATION
-from edgekit.search.loop import search
-from edgekit.search.problem import Observed, SearchProblem, Values
+from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.problem import Observed, SearchProblem, Values
 from edgekit.search.run import Run, problem_of
 from edgekit.search.strategies import STRATEGIES, strategy_named
 from edgekit.workflow import resume_search

@@ -25,7 +25,7 @@ from edgekit.search.costs import CostTable, Floats
 from edgekit.search.mbconv.costs import BlockKernels, compile_table, lower_blocks
 from edgekit.search.mbconv.lowering import candidate_model
 from edgekit.search.mbconv.space import SKIP, MBConvRecipe, MBConvSpace
-from edgekit.search.pareto import non_dominated
+from edgekit.search.protocol.pareto import non_dominated
 from edgekit.search.space import Genes
 from edgekit.workflow import profile_target
 

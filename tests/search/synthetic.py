@@ -12,11 +12,11 @@ from edgekit.core.figures import Conditions, Measured, MeasuredAccuracy
 from edgekit.core.limits import Limits
 from edgekit.search.costs import CostTable
 from edgekit.search.evaluated import Evaluated
-from edgekit.search.loop import search
 from edgekit.search.mbconv.contexts import N_CONTEXTS, SKIPPED
 from edgekit.search.mbconv.costs import BlockTable
 from edgekit.search.mbconv.space import OPERATIONS, SKIP, MBConvRecipe, MBConvSpace, Stage
-from edgekit.search.problem import Observed, Scores, SearchProblem, Strategy
+from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.problem import Observed, Scores, SearchProblem, Strategy
 from edgekit.search.run import problem_of
 from edgekit.search.settings import RunSettings
 from edgekit.training.loop import TrainRecipe

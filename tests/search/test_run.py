@@ -17,11 +17,11 @@ from edgekit.core.task import Task
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import CostTable
 from edgekit.search.evaluated import Evaluated
-from edgekit.search.loop import search
 from edgekit.search.mbconv.costs import BlockTable
 from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.networks import WEIGHTS
+from edgekit.search.protocol.loop import search
 from edgekit.search.run import Run, cost_table, execute, problem_of
 from edgekit.search.store import DATABASE, TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named

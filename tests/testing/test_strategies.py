@@ -10,9 +10,9 @@ import pytest
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
-from edgekit.search.loop import search
 from edgekit.search.mbconv.space import SKIP, MBConvRecipe, Stage
-from edgekit.search.problem import Observed, SearchProblem
+from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.problem import Observed, SearchProblem
 from edgekit.search.strategies import STRATEGIES
 from edgekit.search.strategies.bayes import BayesStrategy
 from edgekit.search.strategies.evolution import EvolutionStrategy

@@ -13,8 +13,8 @@ from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.search.metrics.scoring import Build, score, with_precisions
 from edgekit.search.networks import Networks
-from edgekit.search.pool import drawn_inside, inside_first
-from edgekit.search.problem import Scores, SearchProblem
+from edgekit.search.protocol.pool import drawn_inside, inside_first
+from edgekit.search.protocol.problem import Scores, SearchProblem
 from edgekit.search.space import Genes, SearchSpace
 from edgekit.training.augment import to_tensor
 

@@ -19,7 +19,7 @@ from edgekit.core.precision import Precision
 from edgekit.core.progress import Progress
 from edgekit.search.metrics.activations import jacob_cov, naswot, zen
 from edgekit.search.metrics.gradients import gradient_metrics, synflow
-from edgekit.search.problem import Scores
+from edgekit.search.protocol.problem import Scores
 from edgekit.search.space import PRECISIONS, Genes, SearchSpace
 
 METRICS = (

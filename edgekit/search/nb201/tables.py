@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.search.nb201.space import EDGES, OPERATIONS, NB201Space
-from edgekit.search.problem import Floats, Objective, SearchProblem, Values
+from edgekit.search.protocol.problem import Floats, Objective, SearchProblem, Values
 from edgekit.search.space import Genes
 
 N_CELLS = len(OPERATIONS) ** len(EDGES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.core.errors import InputError
-from edgekit.search.problem import Strategy
+from edgekit.search.protocol.problem import Strategy
 from edgekit.search.space import SearchSpace
 from edgekit.search.strategies.bayes import BayesStrategy
 from edgekit.search.strategies.evolution import EvolutionStrategy

@@ -18,8 +18,8 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.stats import norm
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.pool import drawn_inside, inside_first, neighbours, pool
-from edgekit.search.problem import (
+from edgekit.search.protocol.pool import drawn_inside, inside_first, neighbours, pool
+from edgekit.search.protocol.problem import (
     Floats,
     Observed,
     SearchProblem,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.pool import drawn_inside, neighbours
-from edgekit.search.problem import Observed, SearchProblem, fresh
+from edgekit.search.protocol.pool import drawn_inside, neighbours
+from edgekit.search.protocol.problem import Observed, SearchProblem, fresh
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
-from edgekit.search.pool import MOST_ENUMERATED, enumerated, inside_first, n_vectors
-from edgekit.search.problem import Floats, Observed, SearchProblem, fresh
+from edgekit.search.protocol.pool import MOST_ENUMERATED, enumerated, inside_first, n_vectors
+from edgekit.search.protocol.problem import Floats, Observed, SearchProblem, fresh
 from edgekit.search.space import Genes, SearchSpace
 
 

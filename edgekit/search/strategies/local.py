@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.pool import drawn_inside, neighbours
-from edgekit.search.problem import Observed, SearchProblem, fresh
+from edgekit.search.protocol.pool import drawn_inside, neighbours
+from edgekit.search.protocol.problem import Observed, SearchProblem, fresh
 
 
 class LocalSearchStrategy:

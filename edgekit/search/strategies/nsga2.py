@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.pool import drawn_inside
-from edgekit.search.problem import Floats, Observed, SearchProblem, Values, fresh
+from edgekit.search.protocol.pool import drawn_inside
+from edgekit.search.protocol.problem import Floats, Observed, SearchProblem, Values, fresh
 from edgekit.search.space import Genes
 
 Score = Callable[[Genes], tuple[Floats, Floats]]

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
-from edgekit.search.pool import inside_first
-from edgekit.search.problem import Floats, Observed, SearchProblem, fresh
+from edgekit.search.protocol.pool import inside_first
+from edgekit.search.protocol.problem import Floats, Observed, SearchProblem, fresh
 
 _KAPPA = 2.576
 _NOISE = 1e-6

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.pool import drawn_inside
-from edgekit.search.problem import Observed, SearchProblem, fresh, succeeded
+from edgekit.search.protocol.pool import drawn_inside
+from edgekit.search.protocol.problem import Observed, SearchProblem, fresh, succeeded
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.pool import drawn_inside, inside_first
-from edgekit.search.problem import (
+from edgekit.search.protocol.pool import drawn_inside, inside_first
+from edgekit.search.protocol.problem import (
     Floats,
     Observed,
     SearchProblem,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.problem import Observed, SearchProblem, Strategy
+from edgekit.search.protocol.problem import Observed, SearchProblem, Strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.metrics import pool
 from edgekit.search.metrics.pool import scored_pool
 from edgekit.search.metrics.scoring import INT8_QUIET, METRICS, METRICS_FILE
-from edgekit.search.problem import Objective, Scores, SearchProblem
+from edgekit.search.protocol.problem import Objective, Scores, SearchProblem
 from edgekit.search.space import uniform_precision
 from edgekit.spaces import networks_of, space
 from tests.search.elastic.nets import Basic

@@ -10,7 +10,7 @@ from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.search.nb201.network import Cell
 from edgekit.search.nb201.space import OPERATIONS, NB201Space
-from edgekit.search.pool import enumerated
+from edgekit.search.protocol.pool import enumerated
 
 SPACE = NB201Space()
 NONE, SKIP, CONV1, CONV3, POOL = range(5)

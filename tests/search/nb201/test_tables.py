@@ -12,10 +12,10 @@ from scipy.stats import spearmanr
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
-from edgekit.search.loop import search
 from edgekit.search.nb201.space import EDGES, OPERATIONS, NB201Space
 from edgekit.search.nb201.tables import N_CELLS, CellTable, load_column, tabular_problem
-from edgekit.search.pool import enumerated
+from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.pool import enumerated
 from edgekit.search.strategies.exhaustive import ExhaustiveStrategy
 
 SPACE = NB201Space()

@@ -10,9 +10,9 @@ import pytest
 from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
 from edgekit.search.mbconv.space import MBConvRecipe, Stage
-from edgekit.search.pareto import non_dominated
-from edgekit.search.pool import enumerated, neighbours
-from edgekit.search.problem import Observed, Strategy, genes_of, values_of
+from edgekit.search.protocol.pareto import non_dominated
+from edgekit.search.protocol.pool import enumerated, neighbours
+from edgekit.search.protocol.problem import Observed, Strategy, genes_of, values_of
 from edgekit.search.strategies.bayes import BayesStrategy
 from edgekit.search.strategies.evolution import EvolutionStrategy
 from edgekit.search.strategies.exhaustive import ExhaustiveStrategy

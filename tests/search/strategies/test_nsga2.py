@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from edgekit.search.problem import Floats
+from edgekit.search.protocol.problem import Floats
 from edgekit.search.space import Genes
 from edgekit.search.strategies.nsga2 import evolve
 

@@ -7,7 +7,7 @@ import pytest
 
 from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
-from edgekit.search.problem import Observed
+from edgekit.search.protocol.problem import Observed
 from edgekit.search.strategies import strategy_named
 from edgekit.search.strategies.random import RandomStrategy
 from tests.search.synthetic import formula_problem, searched

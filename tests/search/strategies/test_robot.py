@@ -10,7 +10,7 @@ import pytest
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
-from edgekit.search.problem import SearchProblem, genes_of
+from edgekit.search.protocol.problem import SearchProblem, genes_of
 from edgekit.search.strategies.random import RandomStrategy
 from edgekit.search.strategies.robot import RobotStrategy, by_extremes, by_rank
 from tests.search.synthetic import best_top1, formula_problem, searched, with_scores

@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
 from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
-from edgekit.search.problem import Observed, SearchProblem, genes_of, values_of
+from edgekit.search.protocol.problem import Observed, SearchProblem, genes_of, values_of
 from edgekit.search.strategies.random import RandomStrategy
 from edgekit.search.strategies.simq import (
     ErrorModel,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.search.pareto import non_dominated
+from edgekit.search.protocol.pareto import non_dominated
 
 Rows = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=40)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.search.problem import Floats
+from edgekit.search.protocol.problem import Floats
 
 _N_PIVOTS = 24
 

@@ -9,8 +9,8 @@ import pytest
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import EvaluationFailed
-from edgekit.search.loop import search
-from edgekit.search.problem import Values
+from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.problem import Values
 from edgekit.search.strategies.random import RandomStrategy
 from tests.search.synthetic import formula_problem
 

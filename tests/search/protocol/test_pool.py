@@ -7,7 +7,7 @@ import numpy as np
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
 from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace, Stage
-from edgekit.search.pool import drawn_inside, enumerated, inside_first, neighbours, pool
+from edgekit.search.protocol.pool import drawn_inside, enumerated, inside_first, neighbours, pool
 from tests.search.synthetic import TINY, formula_problem
 
 SMALL = MBConvSpace(MBConvRecipe(32, 10, 16, 2, 16, (Stage(32, 2, 2),), 64))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.problem import Observed, SearchProblem
+from edgekit.search.protocol.problem import Observed, SearchProblem
 from edgekit.search.space import Genes, SearchSpace
 
 MOST_ENUMERATED = 10_000_000

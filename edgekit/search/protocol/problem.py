@@ -157,9 +157,9 @@ def _first_value(entry: Observed) -> float:
 class Strategy(Protocol):
     """Chooses what to evaluate next.
 
-    The loop is ``ask``, evaluate, add to the history, ``ask``, ...; see ``edgekit.search.loop``. A
-    strategy keeps no state: what it asks for follows from the problem and the history alone, so a
-    search that was killed goes on as if nothing had happened.
+    The loop is ``ask``, evaluate, add to the history, ``ask``, ... (``protocol.loop``). A strategy
+    keeps no state: what it asks for follows from the problem and the history alone, so a search
+    that was killed goes on as if nothing had happened.
     """
 
     def ask(self, problem: SearchProblem, history: Sequence[Observed]) -> list[Candidate]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import EvaluationFailed
-from edgekit.search.problem import Observed, SearchProblem, Strategy, Values
+from edgekit.search.protocol.problem import Observed, SearchProblem, Strategy, Values
 
 _MOST_FAILED = 5
 """When so many failed and none succeeded, it is not the candidates."""

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.limits import Limits
-from edgekit.search.feasibility import nearest, unreachable
 from edgekit.search.mbconv.space import MBConvRecipe, Stage
-from edgekit.search.pool import enumerated
+from edgekit.search.protocol.feasibility import nearest, unreachable
+from edgekit.search.protocol.pool import enumerated
 from tests.search.synthetic import formula_problem
 
 SMALL = MBConvRecipe(32, 10, 16, 2, 16, (Stage(32, 2, 2),), 64)

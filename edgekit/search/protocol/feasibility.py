@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.pool import MOST_ENUMERATED, enumerated, n_vectors
-from edgekit.search.problem import Floats, SearchProblem
+from edgekit.search.protocol.pool import MOST_ENUMERATED, enumerated, n_vectors
+from edgekit.search.protocol.problem import Floats, SearchProblem
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
 from edgekit.search.mbconv.space import MBConvSpace
-from edgekit.search.problem import Objective, Observed, fresh
+from edgekit.search.protocol.problem import Objective, Observed, fresh
 from tests.search.synthetic import TINY, formula_problem, formula_table
 
 SPACE = MBConvSpace(TINY)

@@ -1,0 +1,1 @@
+"""What a search is to a strategy: the problem, the loop, candidates by the thousand, walls."""
