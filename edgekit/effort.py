@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edgekit.core.task import Task
-from edgekit.search.strategies import ALONE
+from edgekit.search.strategies import ALONE, BY_GATES
 from edgekit.training.loop import LEARNING_RATE, TrainRecipe
 
 GENTLE, N_FREE_EPOCHS = 0.25, 4.0
@@ -93,6 +93,8 @@ QUICK = Effort(15_000, 8_000, 0, 64, 12, 6, 20, 0, narrow=True)
 FULL_MODULE = Effort(90_000, 450_000, 0, 64, 64, 16, 36, 4, narrow=False)
 QUICK_MODULE = Effort(4_000, 4_000, 0, 64, 12, 6, 16, 0, narrow=False)
 _BY_QUERIES = Effort(0, 450_000, 45_000, 64, 20, 1, 48, 0, narrow=False)
+_BY_GATES = Effort(405_000, 450_000, 45_000, 64, 4, 1, 48, 0, narrow=False)
+_QUICKLY_BY_GATES = Effort(15_000, 8_000, 4_000, 64, 2, 1, 16, 0, narrow=True)
 _QUICKLY_BY_QUERIES = Effort(0, 8_000, 4_000, 64, 6, 1, 16, 0, narrow=True)
 
 
@@ -100,10 +102,13 @@ def effort_for(strategy: str, *, is_pretrained: bool, is_quick: bool = False) ->
     """What is done where nothing is said.
 
     Args:
-        strategy: name; RoBoT trains each candidate alone, for a while, instead of a supernet.
+        strategy: name; RoBoT trains each candidate alone, for a while, instead of a supernet,
+            ProxylessNAS the few that it derives.
         is_pretrained: whether the weights are a module's own.
         is_quick: for a first look, in a minute or two.
     """
+    if strategy in BY_GATES:
+        return _QUICKLY_BY_GATES if is_quick else _BY_GATES
     if strategy in ALONE:
         return _QUICKLY_BY_QUERIES if is_quick else _BY_QUERIES
     if is_pretrained:

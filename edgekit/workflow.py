@@ -50,7 +50,7 @@ from edgekit.search.run import Run, execute
 from edgekit.search.settings import RunSettings, read_settings, write_settings
 from edgekit.search.space import precisions_of
 from edgekit.search.store import TABLE_NETWORKS
-from edgekit.search.strategies import check_strategy, strategy_named
+from edgekit.search.strategies import BY_GATES, check_strategy, strategy_named
 from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
 
 REPORT = "report.html"
@@ -133,7 +133,7 @@ def run_search(
         profile: of the device, made on this machine and runtime.
         out: run folder.
         limits: walls on measured latency and size; None for none.
-        strategy: ``"simq"``, ``"simq-published"`` or ``"random"``.
+        strategy: a name in ``edgekit.search.strategies.STRATEGIES``.
         seed: of every random choice.
         effort: how much to train and to measure; None for what its kind of space is given.
         data: what ``load_task`` needs to load the task again, for ``resume_search``.
@@ -158,6 +158,12 @@ def run_search(
             "more to all at once (--epochs) or to each candidate (--query-epochs)"
         )
     check_strategy(strategy, space)
+    if strategy in BY_GATES and (supernet is not None or not n_images):
+        got = "0 images to train them on" if supernet is None else f"the supernet {supernet}"
+        raise InputError(
+            f"{strategy} trains every operation with weights of its own, got {got}; give epochs "
+            "(--epochs) and no supernet"
+        )
     if supernet is not None and not n_images:
         raise InputError(
             f"a supernet is taken over instead of being trained, got {supernet} with 0 images to "
@@ -435,7 +441,7 @@ def fit(
         limits: what the artifact must keep when it is measured after export.
         target: the device.
         space: ``"mbconv"``, ``"FILE.py:NAME"``, or the space of a module.
-        strategy: ``"simq"``, ``"simq-published"`` or ``"random"``.
+        strategy: a name in ``edgekit.search.strategies.STRATEGIES``.
         seed: of every random choice.
         effort: how much to train and to measure; None for what its kind of space is given.
         int8_tolerance: as ``export_bundle`` takes it.

@@ -25,19 +25,22 @@ from edgekit.core.task import Task
 from edgekit.core.units import format_duration, format_size
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.predicting.predictor import KernelPredictor
+from edgekit.devices.probe import probe
 from edgekit.search.costs import CostTable
 from edgekit.search.evaluate import SEARCH_INTERVAL, Evaluator
 from edgekit.search.evaluated import Evaluated, front
 from edgekit.search.finetuning import finetuned
+from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.metrics.pool import scored_pool
 from edgekit.search.networks import Networks
 from edgekit.search.protocol.feasibility import nearest, unreachable
 from edgekit.search.protocol.loop import search
-from edgekit.search.protocol.problem import Floats, Objective, SearchProblem, Values
+from edgekit.search.protocol.problem import Floats, Objective, Scores, SearchProblem, Values
+from edgekit.search.proxyless.deriving import probable_pool
 from edgekit.search.settings import RunSettings
 from edgekit.search.space import Genes, SearchSpace
 from edgekit.search.store import Trials, load_table_networks, save_table_networks
-from edgekit.search.strategies import BY_METRICS, strategy_named
+from edgekit.search.strategies import BY_GATES, BY_METRICS, strategy_named
 from edgekit.training.loop import TrainRecipe
 
 _MAY_BE_LOST = 10
@@ -174,7 +177,8 @@ def execute(
         TooNoisy: a latency could not be had; resume when the machine is quiet.
         EvaluationFailed: no candidate can be evaluated.
     """
-    networks.train(task, settings.training, folder, progress=progress)
+    gated = settings.strategy in BY_GATES
+    networks.train(task, None if gated else settings.training, folder, progress=progress)
     table = cost_table(folder, networks, settings, predictor, progress=progress)
     trials = Trials(folder, networks.space)
     evaluate = evaluator(networks, task, settings, folder, progress)
@@ -204,9 +208,8 @@ def execute(
         quantile_ratio=_quantile_ratio(folder, settings),
     )
     if len(known) < settings.n_evaluations:
-        if settings.strategy in BY_METRICS:
-            scores = scored_pool(networks, problem, task, folder, progress=progress)
-            problem = replace(problem, scores=scores)
+        scores = _scores(networks, problem, settings, task, folder, progress)
+        problem = replace(problem, scores=scores)
         _search(problem, settings, known, measured, progress)
     if not measured:
         raise EvaluationFailed(
@@ -214,6 +217,34 @@ def execute(
             f"{folder} failed; see what was said of each"
         )
     return Run(folder, settings, networks, table, tuple(measured.values()))
+
+
+def _scores(
+    networks: Networks,
+    problem: SearchProblem,
+    settings: RunSettings,
+    task: Task,
+    folder: Path,
+    progress: Progress,
+) -> Scores | None:
+    """What the strategy of a run chooses by, besides predictions."""
+    name = settings.strategy
+    if name in BY_METRICS:
+        return scored_pool(networks, problem, task, folder, progress=progress)
+    if name not in BY_GATES:
+        return None
+    assert isinstance(networks.space, MBConvSpace)
+    assert settings.training is not None
+    return probable_pool(
+        networks.space,
+        problem,
+        task,
+        settings.training,
+        folder,
+        weight_max=probe(Target(settings.target)).int8_weight_max,
+        by_reward=name == "proxyless-reward",
+        progress=progress,
+    )
 
 
 def _search(

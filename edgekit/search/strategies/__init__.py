@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgekit.core.errors import InputError
+from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.protocol.problem import Strategy
 from edgekit.search.space import SearchSpace
 from edgekit.search.strategies.bayes import BayesStrategy
@@ -10,6 +11,7 @@ from edgekit.search.strategies.evolution import EvolutionStrategy
 from edgekit.search.strategies.exhaustive import ExhaustiveStrategy, check_listable
 from edgekit.search.strategies.local import LocalSearchStrategy
 from edgekit.search.strategies.nsga2 import NSGA2Strategy
+from edgekit.search.strategies.proxyless import ProxylessStrategy
 from edgekit.search.strategies.random import RandomStrategy
 from edgekit.search.strategies.robot import RobotStrategy, by_rank
 from edgekit.search.strategies.samplers import SamplerStrategy, gp, tpe
@@ -24,6 +26,8 @@ STRATEGIES: dict[str, Strategy] = {
     "simq-warm": WarmStrategy(_ROBOT, SimQStrategy()),
     "robot": _ROBOT,
     "robot-published": RobotStrategy(),
+    "proxyless": ProxylessStrategy(),
+    "proxyless-reward": ProxylessStrategy(),
     "bayes": BayesStrategy(),
     "nsga2": NSGA2Strategy(),
     "evolution": EvolutionStrategy(),
@@ -34,17 +38,25 @@ STRATEGIES: dict[str, Strategy] = {
     "random": RandomStrategy(),
 }
 
-ALONE = frozenset({"robot", "robot-published"})
+BY_GATES = frozenset({"proxyless", "proxyless-reward"})
+"""Strategies whose ``SearchProblem.scores`` are probabilities, learnt with own weights a path."""
+
+ALONE = BY_GATES | {"robot", "robot-published"}
 """Strategies of few evaluations: a candidate is trained alone for a while before it is judged."""
 
-BY_METRICS = ALONE | {"simq-warm"}
-"""Strategies that need ``SearchProblem.scores``."""
+BY_METRICS = frozenset({"robot", "robot-published", "simq-warm"})
+"""Strategies whose ``SearchProblem.scores`` are training-free metrics."""
 
 
 def check_strategy(name: str, space: SearchSpace) -> None:
     """Raise InputError unless there is that strategy and it can search the space."""
     if isinstance(strategy_named(name), ExhaustiveStrategy):
         check_listable(space)
+    if name in BY_GATES and not isinstance(space, MBConvSpace):
+        raise InputError(
+            f"{name} needs a space of operations with weights of their own, which is mbconv, got "
+            f"{space.name}; take another strategy"
+        )
 
 
 def strategy_named(name: str) -> Strategy:

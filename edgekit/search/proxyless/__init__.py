@@ -1,0 +1,1 @@
+"""ProxylessNAS: architecture and precision by gradients through binarised paths."""
