@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -48,7 +47,7 @@ from edgekit.search.protocol.problem import (
     fresh,
 )
 from edgekit.search.space import Genes
-from edgekit.search.strategies import STRATEGIES
+from edgekit.search.strategies import BY_SCORES, STRATEGIES
 from edgekit.search.strategies.robot import RobotStrategy, by_extremes, by_rank
 from edgekit.training.augment import to_tensor
 
@@ -217,7 +216,7 @@ def without_metrics(given: argparse.Namespace) -> Row:
     """Queries until the best cell is found."""
     error = validation(given.data)
     best = float(error.figures.min())
-    names = [n for n in STRATEGIES if n not in ("exhaustive", "robot", "robot-published")]
+    names = [n for n in STRATEGIES if n not in {"exhaustive", *BY_SCORES}]
     rows = {}
     for name in chosen(given, names):
         population = 10 if name in ("simq", "simq-published") else 1
@@ -254,7 +253,7 @@ def _queries_to(best: float, problem: SearchProblem, strategy: Strategy) -> floa
 def with_limits(given: argparse.Namespace) -> Row:
     """Regret to the best cell inside a wall on latency."""
     error, cells = validation(given.data), given.data / "nas" / "nb201.parquet"
-    names = [n for n in STRATEGIES if n not in ("exhaustive", "robot", "robot-published")]
+    names = [n for n in STRATEGIES if n not in {"exhaustive", *BY_SCORES}]
     rows = []
     for device, share in product(DEVICES, SHARES):
         table = load_column(cells, device, given.data / "latency" / "nb201.parquet")
@@ -290,4 +289,4 @@ def _best_error(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -26,7 +26,7 @@ from edgekit.search.evaluate import MAX_VALIDATION
 from edgekit.search.protocol.loop import search
 from edgekit.search.protocol.problem import Observed, SearchProblem, Values
 from edgekit.search.run import Run, problem_of
-from edgekit.search.strategies import STRATEGIES, strategy_named
+from edgekit.search.strategies import BY_SCORES, STRATEGIES, strategy_named
 from edgekit.workflow import resume_search
 
 SHARES = (0.36, 0.6, 0.8)
@@ -81,7 +81,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for share in SHARES:
         limits = replace(Limits.of(size=arguments.max_size), latency_s=share * largest_s)
-        for strategy in [name for name in STRATEGIES if name != "exhaustive"]:
+        for strategy in [n for n in STRATEGIES if n not in {"exhaustive", *BY_SCORES}]:
             traces = []
             for seed in range(arguments.seeds):
                 problem = problem_of(

@@ -47,6 +47,9 @@ ALONE = BY_GATES | {"robot", "robot-published"}
 BY_METRICS = frozenset({"robot", "robot-published", "simq-warm"})
 """Strategies whose ``SearchProblem.scores`` are training-free metrics."""
 
+BY_SCORES = BY_GATES | BY_METRICS
+"""Strategies that need ``SearchProblem.scores``."""
+
 
 def check_strategy(name: str, space: SearchSpace) -> None:
     """Raise InputError unless there is that strategy and it can search the space."""
