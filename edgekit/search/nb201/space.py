@@ -7,6 +7,7 @@ other one sums what the edges from all before it give, the last is its output.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,22 +66,26 @@ class NB201Space:
         return np.array([[op] * len(EDGES) for op in range(1, len(OPERATIONS))])
 
     def features(self, genes: Genes) -> NDArray[np.float32]:
-        """One-hot operations ``(n, 30)`` float32."""
-        one_hot = np.eye(len(OPERATIONS), dtype=np.float32)[genes]
-        return one_hot.reshape(len(genes), -1)
-
-    def ordered_features(self, genes: Genes) -> NDArray[np.float64]:
-        """How often each working path leads from input to output, ``(n, 40)`` float64.
+        """How often each working path leads from input to output, ``(n, 40)`` float32.
 
         A path is the operations along it without skips; one with ``none`` does not work. Cells
-        that compute the same sums of the same chains have the same features.
+        that compute the same sums of the same chains have the same features, which one-hot
+        operations would tell apart.
         """
         result = np.zeros((len(genes), sum(_N_WORKING**length for length in range(4))))
         for path in _PATHS:
             operations = genes[:, path]
             rows = np.flatnonzero((operations != _NONE).all(axis=1))
             np.add.at(result, (rows, _codes(operations[rows])), 1.0)
-        return result
+        return result.astype(np.float32)
+
+    def ordered_features(self, genes: Genes) -> NDArray[np.float64]:
+        """Sizes of what works, each in deviations over all cells, ``(n, 7)`` float64.
+
+        Edges on a working path with a 1x1 convolution, a 3x3 convolution, a pooling, a skip; the
+        most convolutions along a working path, and the mean of them; the working paths.
+        """
+        return (_sizes(genes) - _size_scale()[0]) / _size_scale()[1]
 
     def harm(self, genes: Genes) -> None:
         """Nothing is known beforehand."""
@@ -120,6 +125,27 @@ class NB201Space:
             f"a cell is written like {self.text(self.largest())}, got {text!r}; use the names "
             f"{', '.join(OPERATIONS)}"
         )
+
+
+def _sizes(genes: Genes) -> NDArray[np.float64]:
+    works = np.stack([(genes[:, path] != _NONE).all(axis=1) for path in _PATHS], axis=1)
+    used = np.zeros(genes.shape, dtype=bool)
+    for path, column in zip(_PATHS, works.T, strict=True):
+        used[:, path] |= column[:, None]
+    edges = [((genes == operation) & used).sum(axis=1) for operation in (2, 3, 4, _SKIP)]
+    is_conv = (genes == 2) | (genes == 3)
+    convs = np.stack([is_conv[:, path].sum(axis=1) for path in _PATHS], axis=1) * works
+    n_paths = works.sum(axis=1)
+    along = [convs.max(axis=1), convs.sum(axis=1) / np.maximum(1, n_paths)]
+    return np.stack([*edges, *along, n_paths], axis=1).astype(np.float64)
+
+
+@cache
+def _size_scale() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each size over all cells."""
+    shape = (len(OPERATIONS),) * len(EDGES)
+    sizes = _sizes(np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), axis=1))
+    return sizes.mean(axis=0), sizes.std(axis=0)
 
 
 def _codes(operations: Genes) -> NDArray[np.int64]:

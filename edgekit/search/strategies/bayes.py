@@ -1,10 +1,11 @@
 """Bayesian optimisation with a Gaussian process that knows what a space knows of its networks.
 
 Expected improvement (Jones, Schonlau & Welch 1998) under a Gaussian process whose covariance is
-the mean of one squared exponential per kind of feature: choices one by one, sizes and sums, and
-what is predicted before an evaluation (such as latency). The scale of each is the most probable
-one (type II maximum likelihood on a small grid). The error is learnt as a logarithm, bad ones cut
-off: which of the good ones is best is what counts. Ours; no paper has it in this form.
+the mean of one exponential of the distance per kind of feature: choices one by one, sizes and
+sums, and what is predicted before an evaluation (such as latency). No scale or noise is chosen:
+the improvement is the mean over a small grid of them, each as probable as what was seen makes it.
+The error is learnt as a logarithm, and all that are clearly bad count as equally bad: which of
+the good ones is best is what counts. Ours; no paper has it in this form.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ from edgekit.search.space import Genes
 
 _SCALES = (0.3, 1.0, 3.0)
 _NOISES = (0.01, 0.1)
-_CUT = 2.0
+_LEAST_WEIGHT = 0.03
+"""Scales and noises that are less probable than that are left out of the mean."""
+
+_CUT = 0.3
+"""Bad from so far above the median, as a share of the distance from the median to the best."""
+
 _N_NEAR = 5
 
 
@@ -75,14 +81,18 @@ def _expected_gain(problem: SearchProblem, genes: Genes, done: Sequence[Observed
     """How much smaller than the best each row is expected to be ``(n,)``, in deviations."""
     known = genes_of(done)
     groups = _features(problem, np.concatenate([known, genes]))
-    far = [_distances(group[: len(known)], group) for group in groups]
+    seen, asked = (slice(len(known)), slice(len(known), None))
+    among = [_similar(group[seen], group[seen]) for group in groups]
+    towards = [_similar(group[seen], group[asked]) for group in groups]
     target = _target(values_of(done)[:, 0])
-    mean, deviation = _posterior([d[:, : len(known)] for d in far], far, target)
-    mean, deviation = mean[len(known) :], deviation[len(known) :]
     inside = np.array([problem.keeps(entry) for entry in done])
     best = target[inside].min() if inside.any() else target.max()
-    z = (best - mean) / deviation
-    return np.asarray(deviation * (z * norm.cdf(z) + norm.pdf(z)))
+    gain = np.zeros(len(genes))
+    for fit, weight in _probable(among, target):
+        mean, deviation = fit.posterior(towards)
+        z = (best - mean) / deviation
+        gain += weight * deviation * (z * norm.cdf(z) + norm.pdf(z))
+    return gain
 
 
 def _features(problem: SearchProblem, genes: Genes) -> list[Floats]:
@@ -99,9 +109,15 @@ def _features(problem: SearchProblem, genes: Genes) -> list[Floats]:
     return [k / np.sqrt(s) for k, s in zip(kinds, spread, strict=True) if s > 0]
 
 
-def _distances(a: Floats, b: Floats) -> Floats:
+_Similar = dict[float, Floats]
+"""Covariances of one kind of feature, by scale."""
+
+
+def _similar(a: Floats, b: Floats) -> _Similar:
+    """Between the rows of ``(n, features)`` and ``(m, features)``: ``(n, m)`` for each scale."""
     squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * a @ b.T
-    return np.asarray(np.maximum(squared, 0.0))
+    distance = np.sqrt(np.maximum(squared, 0.0))
+    return {scale: np.exp(-scale * distance) for scale in _SCALES}
 
 
 def _target(error: Floats) -> Floats:
@@ -112,41 +128,45 @@ def _target(error: Floats) -> Floats:
     return np.asarray((value - value.mean()) / (value.std() + 1e-9))
 
 
-def _posterior(
-    among: list[Floats], towards: list[Floats], target: Floats
-) -> tuple[Floats, Floats]:
-    """Mean and deviation ``(n,)`` under the most probable scales and noise.
-
-    Args:
-        among: squared distances ``(known, known)`` of each kind.
-        towards: squared distances ``(known, n)`` of each kind.
-        target: ``(known,)``.
-    """
-    found = max(
-        (
-            _fitted(among, scales, noise, target)
-            for scales in itertools.product(_SCALES, repeat=len(among))
-            for noise in _NOISES
-        ),
-        key=lambda fit: fit.evidence,
-    )
-    across = _covariance(towards, found.scales)
-    mean = across.T @ found.weights
-    explained = solve_triangular(found.lower, across, lower=True)
-    variance = found.amplitude * np.maximum(1 - (explained**2).sum(axis=0), 1e-9)
-    return mean, np.sqrt(variance)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fit:
+    """A Gaussian process of given scales and noise; ``evidence`` is the log-likelihood."""
+
     evidence: float
     scales: tuple[float, ...]
     lower: Floats
     weights: Floats
     amplitude: float
 
+    def posterior(self, towards: list[_Similar]) -> tuple[Floats, Floats]:
+        """Mean and deviation ``(n,)`` where the known ones are so similar ``(known, n)``."""
+        across = _covariance(towards, self.scales)
+        explained = solve_triangular(self.lower, across, lower=True)
+        variance = self.amplitude * np.maximum(1 - (explained**2).sum(axis=0), 1e-9)
+        return across.T @ self.weights, np.sqrt(variance)
 
-def _fitted(among: list[Floats], scales: tuple[float, ...], noise: float, target: Floats) -> _Fit:
+
+def _probable(among: list[_Similar], target: Floats) -> list[tuple[_Fit, float]]:
+    """Processes and how probable each is, of all on the grid that are not improbable.
+
+    Args:
+        among: of the known ones ``(known, known)``, of each kind.
+        target: ``(known,)``.
+    """
+    fits = [
+        _fitted(among, scales, noise, target)
+        for scales in itertools.product(_SCALES, repeat=len(among))
+        for noise in _NOISES
+    ]
+    evidence = np.array([fit.evidence for fit in fits])
+    weights = np.exp(evidence - evidence.max())
+    weights /= weights.sum()
+    return [(f, w) for f, w in zip(fits, weights.tolist(), strict=True) if w >= _LEAST_WEIGHT]
+
+
+def _fitted(
+    among: list[_Similar], scales: tuple[float, ...], noise: float, target: Floats
+) -> _Fit:
     covariance = _covariance(among, scales) + noise * np.eye(len(target))
     lower = cholesky(covariance, lower=True)
     weights = cho_solve((lower, True), target)
@@ -155,6 +175,6 @@ def _fitted(among: list[Floats], scales: tuple[float, ...], noise: float, target
     return _Fit(float(evidence), scales, lower, weights, amplitude)
 
 
-def _covariance(distances: list[Floats], scales: tuple[float, ...]) -> Floats:
-    parts = [np.exp(-scale * d) for d, scale in zip(distances, scales, strict=True)]
-    return np.asarray(np.mean(parts, axis=0))
+def _covariance(kinds: list[_Similar], scales: tuple[float, ...]) -> Floats:
+    parts = [kind[scale] for kind, scale in zip(kinds, scales, strict=True)]
+    return np.asarray(sum(parts) / len(parts))

@@ -38,12 +38,12 @@ def test_what_is_no_cell_is_refused(text: str) -> None:
 def test_all_cells_are_listed() -> None:
     genes = np.concatenate(list(enumerated(SPACE)))
     assert genes.shape == (15_625, 6)
-    assert (SPACE.features(genes).sum(axis=1) == 6).all()
+    assert len(np.unique(genes, axis=0)) == len(genes)
 
 
 def test_path_features_count_what_works() -> None:
     nothing, chain, twice = (
-        SPACE.ordered_features(np.array([genes]))[0]
+        SPACE.features(np.array([genes]))[0]
         for genes in (
             (CONV3, NONE, NONE, NONE, NONE, CONV3),
             (CONV3, NONE, CONV1, NONE, NONE, POOL),
@@ -55,11 +55,32 @@ def test_path_features_count_what_works() -> None:
     assert sorted(twice[twice > 0]) == [2]
 
 
+def test_sizes_are_those_of_what_works() -> None:
+    genes = np.concatenate(list(enumerated(SPACE)))
+    sizes = SPACE.ordered_features(genes)
+    np.testing.assert_allclose(sizes.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(sizes.std(axis=0), 1)
+    nothing, dead, one, two = SPACE.ordered_features(
+        np.array(
+            [
+                (NONE, NONE, NONE, NONE, NONE, NONE),
+                (CONV3, NONE, NONE, NONE, NONE, CONV3),
+                (CONV3, NONE, NONE, NONE, SKIP, CONV3),
+                (CONV3, NONE, NONE, NONE, CONV3, CONV3),
+            ]
+        )
+    )
+    np.testing.assert_array_equal(nothing, dead)
+    conv1, conv3, pool, skip, most, mean, paths = (two > one).tolist()
+    assert [conv3, most, mean] == [True] * 3
+    assert not any([conv1, pool, skip, paths])
+
+
 def test_cells_of_equal_path_features_compute_the_same() -> None:
     """Without weights, that is: pooling and skips in another order."""
     genes = np.concatenate(list(enumerated(SPACE)))
     weightless = genes[np.isin(genes, [NONE, SKIP, POOL]).all(axis=1)]
-    features = SPACE.ordered_features(weightless)
+    features = SPACE.features(weightless)
     x = torch.rand(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     by_features: dict[bytes, torch.Tensor] = {}
     for row, key in zip(weightless.tolist(), map(np.ndarray.tobytes, features), strict=True):
