@@ -35,6 +35,7 @@ from edgekit.search.metrics.pool import scored_pool
 from edgekit.search.networks import Networks
 from edgekit.search.protocol.feasibility import nearest, unreachable
 from edgekit.search.protocol.loop import search
+from edgekit.search.protocol.pareto import hypervolume
 from edgekit.search.protocol.problem import Floats, Objective, Scores, SearchProblem, Values
 from edgekit.search.proxyless.deriving import probable_pool
 from edgekit.search.settings import RunSettings
@@ -70,6 +71,12 @@ class Run:
     def space(self) -> SearchSpace:
         """What could be chosen."""
         return self.networks.space
+
+    def hypervolumes(self) -> list[float]:
+        """Share of the box that was beaten after each measured candidate, see ``box_of``."""
+        box, quantile = box_of(self.space, self.table), self.settings.limits.quantile
+        values = np.array([entry.values(quantile) for entry in self.measured])
+        return [hypervolume(values[: n + 1], box) for n in range(len(values))]
 
     def front(self) -> list[Evaluated]:
         """Measured candidates that no other one beats, fastest first."""
@@ -210,13 +217,22 @@ def execute(
     if len(known) < settings.n_evaluations:
         scores = _scores(networks, problem, settings, task, folder, progress)
         problem = replace(problem, scores=scores)
-        _search(problem, settings, known, measured, progress)
+        _search(problem, settings, known, measured, box_of(networks.space, table), progress)
     if not measured:
         raise EvaluationFailed(
             f"a search needs a candidate that can be evaluated, all {len(trials.failed())} in "
             f"{folder} failed; see what was said of each"
         )
     return Run(folder, settings, networks, table, tuple(measured.values()))
+
+
+def box_of(space: SearchSpace, table: CostTable) -> Floats:
+    """Every answer wrong, and the predicted latency and size of the largest network ``(3,)``.
+
+    Known before a search: the hypervolume of what it measures is a share of that box.
+    """
+    largest = np.array([space.largest().genes])
+    return np.array([1.0, table.latencies_s(largest)[0], table.sizes_bytes(largest)[0]])
 
 
 def _scores(
@@ -252,13 +268,14 @@ def _search(
     settings: RunSettings,
     known: Mapping[Candidate, Values | None],
     measured: Mapping[Candidate, Evaluated],
+    box: Floats,
     progress: Progress,
 ) -> None:
     label, n_known = f"searching with {settings.strategy}", len(known)
     with progress.track(settings.n_evaluations, label, n_start=n_known) as update:
         strategy = strategy_named(settings.strategy)
         for n_done, _ in enumerate(search(problem, strategy, known), 1):
-            update(max(n_done, n_known), _best_so_far(measured.values(), settings.limits))
+            update(max(n_done, n_known), _best_so_far(measured.values(), settings.limits, box))
 
 
 def problem_of(
@@ -385,9 +402,12 @@ def measure_candidates(
     return [(c, figures[c.text]) for c in candidates if c.text in figures]
 
 
-def _best_so_far(measured: Collection[Evaluated], limits: Limits) -> str:
+def _best_so_far(measured: Collection[Evaluated], limits: Limits, box: Floats) -> str:
+    values = np.array([entry.values(limits.quantile) for entry in measured])
+    volume = f"hypervolume {hypervolume(values, box):.3f}" if len(values) else ""
     inside = [entry for entry in measured if entry.meets(limits)]
     if not inside:
-        return "nothing inside the limits yet"
+        return ", ".join(filter(None, ("nothing inside the limits yet", volume)))
     best = max(inside, key=lambda e: e.merit)
-    return f"best so far {best.accuracy.top1:.1%} at {format_duration(best.latency.p50_s)}"
+    found = f"best so far {best.accuracy.top1:.1%} at {format_duration(best.latency.p50_s)}"
+    return f"{found}, {volume}"

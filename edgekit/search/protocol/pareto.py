@@ -1,4 +1,4 @@
-"""What nothing else beats."""
+"""What nothing else beats, and how much of a box that beats."""
 
 from __future__ import annotations
 
@@ -36,6 +36,20 @@ def non_dominated(values: Floats) -> NDArray[np.bool_]:
         left, columns = left[~beaten], columns[:, ~beaten]
     result[left] = moocore.is_nondominated(values[left], keep_weakly=True)
     return result
+
+
+def hypervolume(values: Floats, reference: Floats) -> float:
+    """Share of the box from 0 to a reference that some row beats, 0..1.
+
+    Args:
+        values: ``(n, m)`` float64, all to be small, 0 or more; rows outside the box add nothing.
+        reference: ``(m,)`` above 0, fixed before a search: shares of other boxes do not compare.
+    """
+    import moocore
+
+    shares = np.maximum(values / reference, 0.0)
+    inside = shares[(shares < 1).all(axis=1)]
+    return float(moocore.hypervolume(inside, ref=np.ones(len(reference)))) if len(inside) else 0.0
 
 
 def _weights(m: int) -> Floats:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.search.protocol.pareto import non_dominated
+from edgekit.search.protocol.pareto import hypervolume, non_dominated
 
 Rows = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=40)
 
@@ -21,6 +21,18 @@ def test_what_stays_is_what_nothing_beats(rows: list[tuple[int, int, int]]) -> N
             for other in rows
         )
         assert stays == (not beaten)
+
+
+@given(Rows)
+def test_the_hypervolume_is_the_count_of_beaten_cells(rows: list[tuple[int, int, int]]) -> None:
+    """Of a box of whole numbers, some rows outside."""
+    reference = (3, 4, 2)
+    cells = np.stack(np.meshgrid(*map(np.arange, reference), indexing="ij"), axis=-1)
+    beaten = np.zeros(reference, dtype=bool)
+    for row in rows:
+        beaten |= (cells >= row).all(axis=-1)
+    found = hypervolume(np.array(rows, dtype=np.float64), np.array(reference, dtype=np.float64))
+    assert found == pytest.approx(beaten.mean())
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
