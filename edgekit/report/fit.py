@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgekit.report.markup import Html, tag
 from edgekit.report.pictures.blocks import block_table
-from edgekit.report.pictures.curves import curve_chart
+from edgekit.report.pictures.course import hypervolume_chart
 from edgekit.report.pictures.front import describe_kind, drawn_limit_s, front_chart, lettered
 from edgekit.report.pictures.svg import legend
 from edgekit.report.quantities import PERCENT, PLAIN, Unit, size_unit, time_unit
@@ -43,13 +43,13 @@ def fit_sections(report: FitReport) -> list[Section]:
     return [
         section("verdict", "Verdict", *verdicts),
         _front(report),
+        *_course(report.hypervolumes),
         section("network", "Network", _genes(report.chosen), block_table(report.blocks)),
         section("artifact", "Artifact", artifact(report.chosen)),
         *_comparison(report),
         *_finalists(report.finalists),
         *_attempts(report.attempts),
         *_predictions(report),
-        *_training(report),
         device_section(report.facts, report.conditions),
         data_section(report.data),
         files_section(report.files),
@@ -241,6 +241,19 @@ def _attempts(attempts: Sequence[Attempt]) -> list[Section]:
     return [section("attempts", "Attempts", table(caption, headers, rows))]
 
 
+def _course(hypervolumes: Sequence[float]) -> list[Section]:
+    if not hypervolumes:
+        return []
+    caption = (
+        "Share of a box that some measured network beats. The box goes from nothing to every "
+        "answer wrong, and to the predicted latency and size of the largest network: it was fixed "
+        "before the search."
+    )
+    chart = hypervolume_chart(hypervolumes)
+    figure = tag("figure", chart, tag("figcaption", caption))
+    return [section("course", "Course of the search", figure)]
+
+
 def _predictions(report: FitReport) -> list[Section]:
     if not report.validation:
         return []
@@ -249,12 +262,3 @@ def _predictions(report: FitReport) -> list[Section]:
     )
     shown = validation_table(caption, report.validation)
     return [section("predictions", "Predictions", shown)]
-
-
-def _training(report: FitReport) -> list[Section]:
-    if not report.curve:
-        return []
-    charts = [curve_chart(report.curve, "loss")]
-    if any(point.top1 is not None for point in report.curve):
-        charts.append(curve_chart(report.curve, "top1"))
-    return [section("training", "Training", *(tag("figure", chart) for chart in charts))]

@@ -105,6 +105,7 @@ def fit_report(fitted: Fitted, profile: DeviceProfile, task: Task, command: str)
             Attempt(a.candidate.text, a.predicted, a.measured, a.verdict) for a in fitted.attempts
         ),
         validation=_validation_rows(profile),
+        hypervolumes=tuple(run.hypervolumes()),
     )
 
 

@@ -207,23 +207,6 @@ class ValidationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """State of a training after an epoch.
-
-    Attributes:
-        phase: which training, for example ``"supernet"``.
-        epoch: epochs done, above 0.
-        loss: mean training loss of the epoch.
-        top1: accuracy on the validation split, 0..1; None where it was not taken.
-    """
-
-    phase: str
-    epoch: float
-    loss: float
-    top1: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class FileRow:
     """A file of the bundle.
 
@@ -293,13 +276,14 @@ class FitReport:
         limit_rows: each limit with its measured figure; empty without limits.
         chosen: the artifact.
         front: measured and predicted networks.
+        hypervolumes: share of a box, known before the search, that was beaten after each measured
+            network.
         blocks: the chosen network in order.
         baselines: networks to compare with.
         conditions: under which the artifact was measured.
         finalists: candidates that were trained alone for a little.
         attempts: candidates that were measured again, in order, the accepted one last.
         validation: error of the predictor.
-        curve: course of the trainings.
         command: command line that makes the same page again.
         provenance: versions, seeds, fingerprint.
         files: files of the bundle.
@@ -322,7 +306,7 @@ class FitReport:
     finalists: tuple[FinalistRow, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     validation: tuple[ValidationRow, ...] = ()
-    curve: tuple[CurvePoint, ...] = ()
+    hypervolumes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

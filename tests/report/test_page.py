@@ -158,10 +158,10 @@ def test_a_block_without_a_measured_time_makes_the_sum_unknown() -> None:
 
 def test_parts_that_do_not_exist_leave_no_section() -> None:
     short = replace(
-        FIT, front=(), baselines=(), finalists=(), attempts=(), validation=(), curve=()
+        FIT, front=(), baselines=(), finalists=(), attempts=(), validation=(), hypervolumes=()
     )
     headings = Outline(render_fit(short)).text["h2"]
-    gone = {"Baselines", "Finalists", "Attempts", "Predictions", "Training"}
+    gone = {"Baselines", "Finalists", "Attempts", "Predictions", "Course of the search"}
     assert not gone & set(headings)
     assert gone <= set(Outline(PAGES["fit"]).text["h2"])
     bare = Outline(render_profile(replace(PROFILE, validation=(), floor=None, held_out=())))
