@@ -18,6 +18,8 @@ from edgekit.search.space import Genes, SearchSpace
 
 Floats = NDArray[np.float64]
 
+_CHUNK = 64
+
 Values = tuple[float, ...]
 """Of each objective of a problem, in its order; all are to be small."""
 
@@ -181,12 +183,13 @@ def fresh(genes: Genes, history: Sequence[Observed], n: int) -> list[Candidate]:
     """The first ``n`` distinct rows of ``(m, genes)`` canonical genes not evaluated yet."""
     seen = {entry.candidate for entry in history}
     found: dict[Candidate, None] = {}
-    for row in genes.tolist():
-        if len(found) >= n:
-            break
-        candidate = Candidate(tuple(row))
-        if candidate not in seen:
-            found[candidate] = None
+    for start in range(0, len(genes), _CHUNK):
+        for row in genes[start : start + _CHUNK].tolist():
+            if len(found) >= n:
+                return list(found)
+            candidate = Candidate(tuple(row))
+            if candidate not in seen:
+                found[candidate] = None
     return list(found)
 
 

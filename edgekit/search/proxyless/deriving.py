@@ -10,6 +10,7 @@ import numpy as np
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.protocol.pool import first_of_equals
 from edgekit.search.protocol.problem import Floats, Scores, SearchProblem
 from edgekit.search.proxyless.paths import (
     ChoicePoint,
@@ -128,7 +129,7 @@ def _kept(
     costs: RelativeCosts,
 ) -> Indices:
     """The most probable of each slice, most probable first."""
-    paths = np.unique(paths, axis=0)
+    paths = paths[first_of_equals(paths)]
     paths = paths[np.argsort(-_log_probability(paths, logs), kind="stable")]
     figures = costs(genes_of_paths(points, paths))
     if not figures.shape[1]:

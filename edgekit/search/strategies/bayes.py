@@ -19,7 +19,13 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.stats import norm
 
 from edgekit.core.candidate import Candidate
-from edgekit.search.protocol.pool import drawn_inside, inside_first, neighbours, pool
+from edgekit.search.protocol.pool import (
+    drawn_inside,
+    first_of_equals,
+    inside_first,
+    neighbours,
+    pool,
+)
 from edgekit.search.protocol.problem import (
     Floats,
     Observed,
@@ -74,7 +80,8 @@ def _pool(problem: SearchProblem, history: Sequence[Observed]) -> Genes:
         (e for e in history if problem.keeps(e) and e.values), key=lambda e: e.values or ()
     )
     near = [neighbours(problem.space, entry.candidate) for entry in best[:_N_NEAR]]
-    return np.unique(np.concatenate([genes, *near]), axis=0)
+    both = np.concatenate([genes, *near])
+    return np.asarray(both[first_of_equals(both)])
 
 
 def _expected_gain(problem: SearchProblem, genes: Genes, done: Sequence[Observed]) -> Floats:

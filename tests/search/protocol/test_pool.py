@@ -7,7 +7,14 @@ import numpy as np
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
 from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace, Stage
-from edgekit.search.protocol.pool import drawn_inside, enumerated, inside_first, neighbours, pool
+from edgekit.search.protocol.pool import (
+    drawn_inside,
+    enumerated,
+    first_of_equals,
+    inside_first,
+    neighbours,
+    pool,
+)
 from tests.search.synthetic import TINY, formula_problem
 
 SMALL = MBConvSpace(MBConvRecipe(32, 10, 16, 2, 16, (Stage(32, 2, 2),), 64))
@@ -26,6 +33,12 @@ def test_a_pool_is_the_whole_of_a_small_space_and_draws_of_a_large_one() -> None
     for genes in (small, large):
         assert len(np.unique(genes, axis=0)) == len(genes)
         assert not (np.diff(genes[:, 0]) >= 0).all()
+
+
+def test_the_first_of_equal_rows_stays() -> None:
+    genes = np.random.default_rng(0).integers(0, 3, (500, 4))
+    _, first = np.unique(genes, axis=0, return_index=True)
+    np.testing.assert_array_equal(first_of_equals(genes), np.sort(first))
 
 
 def test_those_inside_come_first_in_their_order_then_the_nearest() -> None:
