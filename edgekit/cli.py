@@ -32,6 +32,7 @@ from edgekit.cli_options import (
     QueryEpochs,
     Quick,
     Resolution,
+    Sampling,
     Seed,
     SpaceName,
     Std,
@@ -146,6 +147,7 @@ def search(
     evaluations: Evaluations = None,
     epochs: Epochs = None,
     query_epochs: QueryEpochs = None,
+    sampling: Sampling = "sandwich",
     supernet: Supernet = None,
     quick: Quick = False,
     seed: Seed = 0,
@@ -181,6 +183,7 @@ def search(
             evaluations=evaluations,
             supernet=epochs,
             query=query_epochs,
+            sampling=sampling,
         ),
         data=data,
         profile_folder=str(profile),
@@ -311,6 +314,7 @@ def fit(
     evaluations: Evaluations = None,
     epochs: Epochs = None,
     query_epochs: QueryEpochs = None,
+    sampling: Sampling = "sandwich",
     finetune_epochs: FinetuneEpochs = None,
     int8_tolerance: Int8Tolerance = INT8_TOLERANCE,
     profile: Annotated[
@@ -349,6 +353,7 @@ def fit(
             evaluations=evaluations,
             supernet=epochs,
             query=query_epochs,
+            sampling=sampling,
             finetune=finetune_epochs,
         ),
         int8_tolerance=int8_tolerance,
@@ -488,6 +493,7 @@ def _effort(
     supernet: int | None = None,
     query: int | None = None,
     finetune: int | None = None,
+    sampling: str = "sandwich",
 ) -> Effort:
     """That of a strategy, with the epochs that were given."""
     from dataclasses import replace
@@ -503,6 +509,7 @@ def _effort(
         effort = replace(effort, query_images=query * n_train)
     if finetune is not None:
         effort = replace(effort, finetune_images=finetune * n_train)
+    effort = replace(effort, sampling=sampling)
     if space and ":" not in space and not (effort.supernet_images or effort.query_images):
         raise InputError(
             f"{space} has no weights before it is trained, got --epochs 0; give 1 or more, or "

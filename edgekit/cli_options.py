@@ -53,6 +53,10 @@ Epochs = Annotated[
     int | None,
     typer.Option("--epochs", min=0, help="Epochs all share; 0: none, or a module as it is."),
 ]
+Sampling = Annotated[
+    str,
+    typer.Option("--sampling", help="How shared weights are trained: sandwich or nested."),
+]
 QueryEpochs = Annotated[
     int | None,
     typer.Option("--query-epochs", min=0, help="Epochs of each candidate alone; 0: none."),

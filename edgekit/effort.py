@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from edgekit.core.task import Task
 from edgekit.search.strategies import ALONE, BY_GATES
-from edgekit.training.loop import LEARNING_RATE, TrainRecipe
+from edgekit.training.loop import LEARNING_RATE, TrainRecipe, check_sampling
 
 GENTLE, N_FREE_EPOCHS = 0.25, 4.0
 """Learning rates of pretrained weights, relative to those of new ones, in a short training.
@@ -36,6 +36,11 @@ class Effort:
         n_finalists: of the best inside the limits, how many are trained for a little before one is
             chosen.
         narrow: use the narrow space that trains in a minute.
+        sampling: which networks of the shared weights a step trains, one of
+            ``edgekit.training.loop.SAMPLINGS``.
+
+    Raises:
+        InputError: another sampling.
     """
 
     supernet_images: int
@@ -47,6 +52,10 @@ class Effort:
     n_table_networks: int
     n_finalists: int
     narrow: bool
+    sampling: str = "sandwich"
+
+    def __post_init__(self) -> None:
+        check_sampling(self.sampling)
 
     @property
     def trial_images(self) -> int:
@@ -73,6 +82,7 @@ class Effort:
             batch_size=self.batch_size,
             learning_rate=LEARNING_RATE * self.batch_size / 128,
             mirror=task.source["kind"] != "embedded",
+            sampling=self.sampling,
             seed=seed,
         )
         if not is_pretrained:

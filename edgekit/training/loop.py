@@ -23,6 +23,20 @@ from edgekit.training.optimizer import Muon, make_optimizer
 
 LEARNING_RATE, FILTER_RATE = 0.2, 0.03
 
+SAMPLINGS = ("sandwich", "nested")
+"""Which networks of a set of shared weights a step trains.
+
+``sandwich``: the largest and random smaller ones, which learn from a teacher (Yu & Huang 2019,
+arXiv 1903.05134). ``nested``: random ones alone, on the labels (Valipour et al. 2023, arXiv
+2309.00255).
+"""
+
+
+def check_sampling(name: str) -> None:
+    """Raise InputError unless the name is one of ``SAMPLINGS``."""
+    if name not in SAMPLINGS:
+        raise InputError(f"sampling is one of {', '.join(SAMPLINGS)}, got {name!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -59,6 +73,7 @@ class TrainRecipe:
         small_share: share of the steps, 0..1, from the first, that train at three quarters of the
             side: cheaper early epochs (progressive resizing, Howard 2018; Tan & Le 2021, arXiv
             2104.00298, section 4).
+        sampling: of shared weights, one of ``SAMPLINGS``.
         seed: of order, augmentation and sampled sub-networks, 0 or more.
         checkpoint_every: steps between checkpoints, above 0.
 
@@ -75,6 +90,7 @@ class TrainRecipe:
     ema_decay: float = 0.998
     mirror: bool = True
     small_share: float = 0.6
+    sampling: str = "sandwich"
     seed: int = 0
     checkpoint_every: int = 100
 
@@ -91,6 +107,7 @@ class TrainRecipe:
         for name in ("label_smoothing", "ema_decay", "small_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        check_sampling(self.sampling)
         if not (self.weight_decay >= 0 and self.seed >= 0):
             raise InputError(
                 f"weight_decay and seed must be 0 or more, got {self.weight_decay} and {self.seed}"

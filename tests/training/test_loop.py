@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -163,10 +164,11 @@ def test_three_quarters_keeps_means_and_memory_format() -> None:
         {"small_share": math.nan},
         {"weight_decay": -1.0},
         {"seed": -1},
+        {"sampling": "other"},
         {"checkpoint_every": 0},
     ],
 )
-def test_values_out_of_range_are_refused_by_name(changes: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused_by_name(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(changes))):
         replace(RECIPE, **changes)
 

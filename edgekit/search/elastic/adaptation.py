@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.errors import InputError
 from edgekit.core.precision import Precision
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.elastic.teaching import TEMPERATURE
@@ -14,8 +13,6 @@ from edgekit.search.space import uniform_precision
 from edgekit.training.autocast import fast_products
 from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation
-
-SAMPLINGS = ("sandwich", "nested")
 
 
 def adapting_objective(
@@ -28,28 +25,19 @@ def adapting_objective(
 ) -> Objective:
     """Gradients of several choices added up in one step.
 
-    ``sandwich``: the largest, the smallest and random ones (Yu & Huang 2019, arXiv 1903.05134);
-    all learn from the original, which does not change, where that paper takes the largest of the
-    step. ``nested``: random ones alone, on the labels (Valipour et al. 2023, arXiv 2309.00255).
+    ``sandwich``: the largest, the smallest and random ones; all learn from the original, which
+    does not change, where the paper takes the largest of the step.
 
     Args:
         space: of the network that is trained.
         teacher: the original; images to logits. Put into evaluation mode here.
         smoothing: label smoothing, 0..1.
         n_random: random choices a step, 1 or more.
-        sampling: one of ``SAMPLINGS``.
+        sampling: one of ``edgekit.training.loop.SAMPLINGS``.
 
     Returns:
         An objective for ``edgekit.training.loop.train``.
-
-    Raises:
-        InputError: another sampling, or no random choice.
     """
-    if sampling not in SAMPLINGS or n_random < 1:
-        raise InputError(
-            f"sampling is one of {', '.join(SAMPLINGS)} with at least 1 random choice a step, "
-            f"got {sampling!r} and {n_random}"
-        )
     teacher.eval()
     elastic = space.elastic
 

@@ -125,7 +125,9 @@ class ElasticNetworks:
             elastic.sort(self.orders(task))
             if recipe is not None:
                 elastic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-                objective = adapting_objective(space, self.original, recipe.label_smoothing)
+                objective = adapting_objective(
+                    space, self.original, recipe.label_smoothing, sampling=recipe.sampling
+                )
                 train(
                     elastic,
                     objective,

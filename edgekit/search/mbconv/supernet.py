@@ -155,6 +155,22 @@ def sandwich_objective(net: Supernet, smoothing: float, n_random: int) -> Object
     return objective
 
 
+def nested_objective(net: Supernet, smoothing: float) -> Objective:
+    """One random network a step, on the labels; see ``edgekit.training.loop.SAMPLINGS``.
+
+    Args:
+        net: the supernet.
+        smoothing: label smoothing.
+    """
+
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        loss = cross_entropy(net(x, random_architecture(net.space, step.rng)), y, smoothing)
+        loss.backward()
+        return float(loss.detach())
+
+    return objective
+
+
 def random_architecture(space: MBConvSpace, rng: np.random.Generator) -> Candidate:
     """Operations uniform, all precisions fp32."""
     operations = [int(rng.integers(0, SKIP + p.may_skip)) for p in space.positions]

@@ -11,10 +11,10 @@ from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.search.mbconv.space import MBConvSpace
-from edgekit.search.mbconv.supernet import Supernet, sandwich_objective
+from edgekit.search.mbconv.supernet import Supernet, nested_objective, sandwich_objective
 from edgekit.search.networks import WEIGHTS
 from edgekit.training.checkpoint import load_weights, save_weights
-from edgekit.training.loop import TrainRecipe, train
+from edgekit.training.loop import Objective, TrainRecipe, train
 
 LARGEST_SHARE = 0.7
 
@@ -32,7 +32,7 @@ def train_supernet(
     Of ``recipe.n_epochs``, ``LARGEST_SHARE`` trains the largest network alone (the order of
     Once-for-All, arXiv 1908.09791: small networks learn from a good large one); the rest trains it
     together with sampled smaller ones at half the learning rate, because the sandwich adds two
-    gradients.
+    gradients. With ``recipe.sampling`` ``"nested"`` there is one part, of random networks.
 
     Args:
         space: the search space.
@@ -57,6 +57,20 @@ def train_supernet(
                 f"the same data and resolution ({str(error).splitlines()[0]})"
             ) from error
         return net
+    for name, phase, objective in _phases(net, recipe):
+        label = f"supernet: {name}"
+        checkpoint = folder / f"supernet-{name}.safetensors"
+        train(net, objective, task, phase, progress=progress, label=label, checkpoint=checkpoint)
+    save_weights(done, net.state_dict(), recipe.text)
+    for name, *_ in _phases(net, recipe):
+        (folder / f"supernet-{name}.safetensors").unlink()
+    return net
+
+
+def _phases(net: Supernet, recipe: TrainRecipe) -> list[tuple[str, TrainRecipe, Objective]]:
+    smoothing = recipe.label_smoothing
+    if recipe.sampling == "nested":
+        return [("nested", recipe, nested_objective(net, smoothing))]
     alone = replace(recipe, n_epochs=recipe.n_epochs * LARGEST_SHARE)
     together = replace(
         recipe,
@@ -65,12 +79,7 @@ def train_supernet(
         filter_rate=recipe.filter_rate / 2,
         seed=recipe.seed + 1,
     )
-    for name, phase, n_random in (("largest", alone, 0), ("sandwich", together, 1)):
-        objective = sandwich_objective(net, recipe.label_smoothing, n_random)
-        label = f"supernet: {name}"
-        checkpoint = folder / f"supernet-{name}.safetensors"
-        train(net, objective, task, phase, progress=progress, label=label, checkpoint=checkpoint)
-    save_weights(done, net.state_dict(), recipe.text)
-    for name in ("largest", "sandwich"):
-        (folder / f"supernet-{name}.safetensors").unlink()
-    return net
+    return [
+        ("largest", alone, sandwich_objective(net, smoothing, 0)),
+        ("sandwich", together, sandwich_objective(net, smoothing, 1)),
+    ]

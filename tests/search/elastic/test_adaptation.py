@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.core.errors import InputError
 from edgekit.search.elastic.adaptation import adapting_objective
 from edgekit.search.elastic.network import ElasticNetwork
-from edgekit.search.elastic.norms import reestimate
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.elastic.teaching import TEMPERATURE
 from edgekit.training.loop import Step
@@ -39,31 +37,3 @@ def test_smaller_choices_come_nearer_to_the_original(sampling):
     assert np.mean(losses[-10:]) - least < 0.7 * (np.mean(losses[:10]) - least)
     with torch.no_grad():
         torch.testing.assert_close(net(EXAMPLE), logits, rtol=0, atol=0)
-
-
-def test_what_is_asked_for_has_to_be_there():
-    net = made("grouped")
-    space = ElasticSpace(ElasticNetwork(net, EXAMPLE))
-    with pytest.raises(InputError, match="sampling is one of sandwich, nested"):
-        adapting_objective(space, net, 0.0, sampling="other")
-    with pytest.raises(InputError, match="at least 1 random choice"):
-        adapting_objective(space, net, 0.0, n_random=0)
-
-
-def test_statistics_are_those_of_all_the_images():
-    space = ElasticSpace(ElasticNetwork(made("residual"), EXAMPLE))
-    plain = space.elastic.extract(space.decode(space.smallest()))
-    reestimate(plain, [EXAMPLE])
-    mean, variance = plain.get_buffer("1.running_mean"), plain.get_buffer("1.running_var")
-    with torch.no_grad():
-        stem = torch.conv2d(
-            EXAMPLE, plain.get_parameter("0.weight"), plain.get_parameter("0.bias"), padding=1
-        )
-    torch.testing.assert_close(mean, stem.mean((0, 2, 3)))
-    torch.testing.assert_close(variance, stem.var((0, 2, 3), correction=0))
-    with pytest.raises(InputError, match="at least one batch, got none"):
-        reestimate(plain, [])
-    split = space.elastic.extract(space.decode(space.smallest()))
-    reestimate(split, [EXAMPLE[:2], EXAMPLE[2:]])
-    torch.testing.assert_close(split.get_buffer("1.running_mean"), mean)
-    torch.testing.assert_close(split.get_buffer("1.running_var"), variance)

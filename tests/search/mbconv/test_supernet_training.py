@@ -50,6 +50,20 @@ def test_a_finished_supernet_is_loaded_and_leaves_one_file(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
+def test_nested_sampling_has_one_part(
+    space: MBConvSpace, small_task: Task, tmp_path: Path
+) -> None:
+    """The same images and steps; other weights, and one file in the end."""
+    quiet = Progress(quiet=True)
+    sandwich, nested = (
+        train_supernet(space, small_task, recipe, tmp_path / recipe.sampling, progress=quiet)
+        for recipe in (RECIPE, replace(RECIPE, sampling="nested"))
+    )
+    pairs = zip(sandwich.parameters(), nested.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
+    assert [path.name for path in (tmp_path / "nested").iterdir()] == [WEIGHTS]
+
+
 def test_the_supernet_of_another_space_is_refused(
     space: MBConvSpace, small_task: Task, tmp_path: Path
 ) -> None:
