@@ -144,6 +144,14 @@ WRONG = {
         (*READY, "--strategy", "robot", "--supernet", "{run}"),
         "a supernet is taken over instead of being trained, got ",
     ),
+    "search: a supernet for weights of every path": (
+        (*READY, "--strategy", "proxyless", "--supernet", "{run}"),
+        "proxyless trains every operation with weights of its own, got the supernet",
+    ),
+    "search: unknown sampling": (
+        (*READY, "--sampling", "other"),
+        "sampling is one of sandwich, nested, got 'other'",
+    ),
     "search: nothing is trained": (
         (*READY, "--epochs", "0"),
         "mbconv has no weights before it is trained, got --epochs 0",

@@ -24,6 +24,7 @@ from edgekit.search.mbconv.lowering import candidate_model
 from edgekit.search.metrics import pool
 from edgekit.search.metrics.scoring import METRICS_FILE
 from edgekit.search.networks import WEIGHTS
+from edgekit.search.proxyless.training import GATES_FILE
 from edgekit.search.run import Run
 from edgekit.search.settings import read_settings, write_settings
 from edgekit.search.store import DATABASE, TABLE_NETWORKS, Trials
@@ -392,3 +393,28 @@ def test_robot_searches_without_a_supernet(
     assert (run.folder / METRICS_FILE).is_file()
     bundle = export_bundle(run, line.task, tmp_path / "bundle", effort=effort, progress=QUIET)
     assert bundle.manifest.provenance.genes == run.best().candidate.genes
+
+
+def test_proxyless_measures_the_most_probable_networks(line: Line, tmp_path: Path) -> None:
+    effort = replace(ONE, query_images=1, n_evaluations=2, n_table_networks=2, finetune_images=1)
+
+    def search() -> Run:
+        return run_search(
+            line.fitted.run.space,
+            line.task,
+            line.profile,
+            out=tmp_path / "run",
+            strategy="proxyless",
+            limits=LIMITS,
+            effort=effort,
+            profile_folder=str(line.profile_folder),
+            progress=QUIET,
+        )
+
+    run = patient(search)
+    assert len(run.measured) == 2
+    assert (run.folder / GATES_FILE).is_file()
+    assert not (run.folder / WEIGHTS).exists()
+    assert not list(run.folder.glob("*.part"))
+    assert len(run.hypervolumes()) == 2
+    assert 0 <= run.hypervolumes()[0] <= run.hypervolumes()[1] < 1

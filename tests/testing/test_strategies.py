@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
 from edgekit.search.mbconv.space import SKIP, MBConvRecipe, Stage
+from edgekit.search.nb201.tables import N_CELLS, CellTable, tabular_problem
 from edgekit.search.protocol.loop import search
 from edgekit.search.protocol.problem import Observed, SearchProblem
-from edgekit.search.strategies import BY_GATES, STRATEGIES
+from edgekit.search.strategies import BY_GATES, BY_SCORES, STRATEGIES
 from edgekit.search.strategies.bayes import BayesStrategy
 from edgekit.search.strategies.evolution import EvolutionStrategy
 from edgekit.search.strategies.nsga2 import NSGA2Strategy
@@ -66,6 +68,14 @@ def test_a_space_that_is_smaller_than_the_budget_is_searched_to_its_end(name: st
     problem = with_scores(formula_problem(3, recipe=ONE_BLOCK, n_evaluations=50, population=16))
     history = list(search(problem, OURS[name]))
     assert len({entry.candidate for entry in history}) == len(history) == 48
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if name not in BY_SCORES])
+def test_the_error_alone_can_be_searched(name: str) -> None:
+    """Without a second objective, and nothing predicted."""
+    error = CellTable(np.random.default_rng(0).random(N_CELLS))
+    problem = tabular_problem(error, n_evaluations=7, population=3, seed=1)
+    assert len(check_strategy(OURS[name], problem)) == 7
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ class SimQStrategy:
 
         def score(genes: Genes) -> tuple[Floats, Floats]:
             genes = space.canonical(genes)
-            objectives = np.stack([error(genes), problem.costs(genes)[:, 1]], axis=1)
+            objectives = np.stack([error(genes), _latency(problem, genes)], axis=1)
             return objectives, problem.margins(genes, history).clip(min=0).sum(axis=1)
 
         start = [_regular_inside_limits(problem), drawn_inside(problem, [])]
@@ -197,8 +197,13 @@ def _regular_inside_limits(problem: SearchProblem) -> Genes:
     """The regular networks of the space inside the limits, costliest first."""
     genes = problem.space.regular()
     genes = genes[(problem.margins(genes) <= 0).all(axis=1)]
-    costliest = np.argsort(-problem.costs(genes)[:, 1], kind="stable")
-    return np.asarray(genes[costliest])
+    return np.asarray(genes[np.argsort(-_latency(problem, genes), kind="stable")])
+
+
+def _latency(problem: SearchProblem, genes: Genes) -> Floats:
+    """The prediction ``(n,)`` of the second objective; 0 where there is no second."""
+    costs = problem.costs(genes)
+    return np.asarray(costs[:, 1] if costs.shape[1] > 1 else np.zeros(len(genes)))
 
 
 def _spread(objectives: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:
