@@ -142,12 +142,13 @@ def robots(scores: Scores) -> Iterator[tuple[str, Strategy, Scores]]:
     yield "  equal weights first", RobotStrategy(begins_equal=True), few
     yield "  weights in 0..1", RobotStrategy(lowest_weight=0.0), few
     yield "  noise fitted", RobotStrategy(learns_noise=True), few
-    yield "  ranks, equal weights first", RobotStrategy(by_rank, begins_equal=True), few
     yield "  ranks, weights in 0..1", RobotStrategy(by_rank, lowest_weight=0.0), few
     yield "  ranks, noise fitted", RobotStrategy(by_rank, learns_noise=True), few
+    yield "robot, 6 metrics", STRATEGIES["robot"], few
     yield "all four, 6 metrics", ALL_FOUR, few
     yield "RoBoT as published, 10 metrics", RobotStrategy(), scores
     yield "  ranks, 10 metrics", RobotStrategy(by_rank), scores
+    yield "robot, 10 metrics", STRATEGIES["robot"], scores
     yield "all four, 10 metrics", ALL_FOUR, scores
     equal = by_extremes(few.values).sum(axis=1)
     yield "equal weights, 6 metrics", Ranked(few.genes, equal), few

@@ -18,7 +18,7 @@ from edgekit.search.strategies.samplers import SamplerStrategy, gp, tpe
 from edgekit.search.strategies.simq import SimQStrategy, published_model
 from edgekit.search.strategies.warm import WarmStrategy
 
-_ROBOT = RobotStrategy(by_rank, lowest_weight=0.0, begins_equal=True, learns_noise=True)
+_ROBOT = RobotStrategy(by_rank, begins_equal=True)
 
 STRATEGIES: dict[str, Strategy] = {
     "simq": SimQStrategy(),
