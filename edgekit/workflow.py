@@ -50,7 +50,7 @@ from edgekit.search.run import Run, execute
 from edgekit.search.settings import RunSettings, read_settings, write_settings
 from edgekit.search.space import precisions_of
 from edgekit.search.store import TABLE_NETWORKS
-from edgekit.search.strategies import BY_GATES, check_strategy, strategy_named
+from edgekit.search.strategies import BY_GATES, check_strategy
 from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
 
 REPORT = "report.html"
@@ -152,23 +152,8 @@ def run_search(
     pretrained = networks.is_pretrained
     effort = effort or effort_for(strategy, is_pretrained=pretrained)
     n_images = effort.supernet_images
-    if not (n_images or effort.query_images or pretrained):
-        raise InputError(
-            f"{space.name} has no weights before it is trained, got 0 images to train on; give "
-            "more to all at once (--epochs) or to each candidate (--query-epochs)"
-        )
     check_strategy(strategy, space)
-    if strategy in BY_GATES and (supernet is not None or not n_images):
-        got = "0 images to train them on" if supernet is None else f"the supernet {supernet}"
-        raise InputError(
-            f"{strategy} trains every operation with weights of its own, got {got}; give epochs "
-            "(--epochs) and no supernet"
-        )
-    if supernet is not None and not n_images:
-        raise InputError(
-            f"a supernet is taken over instead of being trained, got {supernet} with 0 images to "
-            "train on; leave it out, or give epochs (--epochs)"
-        )
+    _check_work(space, strategy, effort, supernet)
     settings = RunSettings(
         data=_from_anywhere(data),
         data_sha256=str(task.source["sha256"]),
@@ -203,6 +188,31 @@ def run_search(
     progress = progress or Progress()
     run = execute(folder, networks, settings, task, profile.predictor, progress=progress)
     return with_finalists(run, task, progress=progress)
+
+
+def _check_work(space: AnySpace, strategy: str, effort: Effort, supernet: Path | None) -> None:
+    """Whether something is trained that the strategy can judge."""
+    n_images, n_query = effort.supernet_images, effort.query_images
+    if not (n_images or n_query or isinstance(space, ElasticSpace)):
+        raise InputError(
+            f"{space.name} has no weights before it is trained, got 0 images to train on; give "
+            "more to all at once (--epochs) or to each candidate (--query-epochs)"
+        )
+    if strategy in BY_GATES and supernet is not None:
+        raise InputError(
+            f"{strategy} trains every operation with weights of its own, got the supernet "
+            f"{supernet}; leave it out"
+        )
+    if strategy in BY_GATES and not (n_images and n_query):
+        raise InputError(
+            f"{strategy} trains its operations and then what it derives, got {n_images} and "
+            f"{n_query} images for that; give epochs for both (--epochs, --query-epochs)"
+        )
+    if supernet is not None and not n_images:
+        raise InputError(
+            f"a supernet is taken over instead of being trained, got {supernet} with 0 images to "
+            "train on; leave it out, or give epochs (--epochs)"
+        )
 
 
 def space_for(
@@ -468,7 +478,10 @@ def fit(
         else space
     )
     fitting_recipe(chosen, task)
-    strategy_named(strategy)
+    check_strategy(strategy, chosen)
+    is_pretrained = isinstance(chosen, ElasticSpace)
+    work = effort or effort_for(strategy, is_pretrained=is_pretrained)
+    _check_work(chosen, strategy, work, supernet)
     check_place(out / "bundle")
     if supernet is not None:
         _check_supernet(supernet, chosen, task, seed)

@@ -148,6 +148,10 @@ WRONG = {
         (*READY, "--strategy", "proxyless", "--supernet", "{run}"),
         "proxyless trains every operation with weights of its own, got the supernet",
     ),
+    "search: what was derived is not trained": (
+        (*READY, "--strategy", "proxyless", "--query-epochs", "0"),
+        "proxyless trains its operations and then what it derives, got ",
+    ),
     "search: unknown sampling": (
         (*READY, "--sampling", "other"),
         "sampling is one of sandwich, nested, got 'other'",

@@ -15,6 +15,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.provenance import utc_now
 from edgekit.core.target import Target
 from edgekit.devices.measuring.measure import measure_models
+from edgekit.effort import Effort
 from edgekit.export.bundle import Bundle
 from edgekit.export.parity import ParityCheck
 from edgekit.export.verify import Proof
@@ -357,6 +358,22 @@ def test_spaces_are_known_by_name() -> None:
         space("other", resolution=32, n_classes=10)
 
 
+def _searched(line: Line, out: Path, strategy: str, effort: Effort) -> Run:
+    return patient(
+        lambda: run_search(
+            line.fitted.run.space,
+            line.task,
+            line.profile,
+            out=out,
+            strategy=strategy,
+            limits=LIMITS,
+            effort=effort,
+            profile_folder=str(line.profile_folder),
+            progress=QUIET,
+        )
+    )
+
+
 def test_robot_searches_without_a_supernet(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,20 +388,7 @@ def test_robot_searches_without_a_supernet(
         finetune_images=1,
     )
 
-    def search() -> Run:
-        return run_search(
-            line.fitted.run.space,
-            line.task,
-            line.profile,
-            out=tmp_path / "run",
-            strategy="robot",
-            limits=LIMITS,
-            effort=effort,
-            profile_folder=str(line.profile_folder),
-            progress=QUIET,
-        )
-
-    run = patient(search)
+    run = _searched(line, tmp_path / "run", "robot", effort)
     trained = list(run.folder.glob("finetuned-*.safetensors"))
     architectures = {e.candidate.genes[: run.space.n_architecture] for e in run.measured}
     assert len(run.measured) == 2
@@ -398,20 +402,7 @@ def test_robot_searches_without_a_supernet(
 def test_proxyless_measures_the_most_probable_networks(line: Line, tmp_path: Path) -> None:
     effort = replace(ONE, query_images=1, n_evaluations=2, n_table_networks=2, finetune_images=1)
 
-    def search() -> Run:
-        return run_search(
-            line.fitted.run.space,
-            line.task,
-            line.profile,
-            out=tmp_path / "run",
-            strategy="proxyless",
-            limits=LIMITS,
-            effort=effort,
-            profile_folder=str(line.profile_folder),
-            progress=QUIET,
-        )
-
-    run = patient(search)
+    run = _searched(line, tmp_path / "run", "proxyless", effort)
     assert len(run.measured) == 2
     assert (run.folder / GATES_FILE).is_file()
     assert not (run.folder / WEIGHTS).exists()

@@ -75,8 +75,8 @@ class Run:
     def hypervolumes(self) -> list[float]:
         """Share of the box that was beaten after each measured candidate, see ``box_of``."""
         box, quantile = box_of(self.space, self.table), self.settings.limits.quantile
-        values = np.array([entry.values(quantile) for entry in self.measured])
-        return [hypervolume(values[: n + 1], box) for n in range(len(values))]
+        n = len(self.measured)
+        return [_beaten(self.measured[: i + 1], quantile, box) for i in range(n)]
 
     def front(self) -> list[Evaluated]:
         """Measured candidates that no other one beats, fastest first."""
@@ -233,6 +233,12 @@ def box_of(space: SearchSpace, table: CostTable) -> Floats:
     """
     largest = np.array([space.largest().genes])
     return np.array([1.0, table.latencies_s(largest)[0], table.sizes_bytes(largest)[0]])
+
+
+def _beaten(measured: Collection[Evaluated], quantile: str, box: Floats) -> float:
+    """By accuracy, whatever candidates are ranked by."""
+    figures = [(1 - e.accuracy.top1, *e.values(quantile)[1:]) for e in measured]
+    return hypervolume(np.array(figures), box)
 
 
 def _scores(
@@ -403,11 +409,9 @@ def measure_candidates(
 
 
 def _best_so_far(measured: Collection[Evaluated], limits: Limits, box: Floats) -> str:
-    values = np.array([entry.values(limits.quantile) for entry in measured])
-    volume = f"hypervolume {hypervolume(values, box):.3f}" if len(values) else ""
     inside = [entry for entry in measured if entry.meets(limits)]
     if not inside:
-        return ", ".join(filter(None, ("nothing inside the limits yet", volume)))
+        return "nothing inside the limits yet"
     best = max(inside, key=lambda e: e.merit)
     found = f"best so far {best.accuracy.top1:.1%} at {format_duration(best.latency.p50_s)}"
-    return f"{found}, {volume}"
+    return f"{found}, hypervolume {_beaten(measured, limits.quantile, box):.3f}"

@@ -96,7 +96,7 @@ class OverNetwork(nn.Module):
 
 def _rounded_block(block: nn.Module, x: torch.Tensor, weight_max: int) -> torch.Tensor:
     """The block in simulated int8, batch norms in training mode."""
-    y = _rounded(x)
+    y = x = _rounded(x)
     for child in block.children():
         if isinstance(child, ConvUnit):
             y = _rounded_unit(child, y, weight_max)
