@@ -71,7 +71,7 @@ def pretrained(weights: Path) -> ResNet:
 def main() -> None:
     """Print what the artifact measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, help="folder, or one file")
     parser.add_argument("weights", type=Path)
     parser.add_argument("--max-latency", default="600us")
     parser.add_argument("--profile", type=Path, help="folder; default: make one")

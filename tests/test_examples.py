@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from edgekit.core.errors import TooNoisy
+from edgekit.search import precision
 from edgekit.search.elastic import kernels
 from tests.line import AS_TINY, ROOT, WALLS, Line, copied_fit, patient
 
@@ -41,9 +43,10 @@ def run(name: str, *arguments: str | Path) -> str:
 def run_briefly(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Runs an example of a module in this process, where kernels are learnt of four networks."""
-    monkeypatch.setattr(kernels, "_LEAST", 4)
-    monkeypatch.setattr(kernels, "_MOST", 4)
+    """Runs an example of a module in this process, with few networks lowered and few pairs."""
+    monkeypatch.setattr(kernels, "_LEAST", 2)
+    monkeypatch.setattr(kernels, "_MOST", 2)
+    monkeypatch.setattr(precision, "_N_PAIRS", 4)
 
     def go(name: str, *arguments: str | Path) -> str:
         path = str(ROOT / "examples" / name)
@@ -94,14 +97,14 @@ def test_compare_models(line: Line, tmp_path: Path) -> None:
 
 
 def test_fit_vit(line: Line, tmp_path: Path, run_briefly: Callable[..., str]) -> None:
-    few = ("--steps", "20", "--images", "500", "--evaluations", "2", "--table", "2")
+    few = ("--steps", "20", "--images", "500", "--evaluations", "1", "--table", "2")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     assert "on test images" in run_briefly("fit_vit.py", *given, *few)
 
 
 def test_fit_transformers_cnn(line: Line, tmp_path: Path, run_briefly: Callable[..., str]) -> None:
     pytest.importorskip("transformers", reason="needs the package transformers")
-    few = ("--images", "100", "--evaluations", "2", "--table", "2", "--resolution", "32")
+    few = ("--images", "100", "--evaluations", "1", "--table", "2", "--resolution", "32")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     assert "on test images" in run_briefly("fit_transformers_cnn.py", line.data, *given, *few)
 
@@ -112,6 +115,8 @@ def test_fit_cifar_resnet(
     few = ("--images", "500", "--evaluations", "2", "--table", "2")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     weights = data_dir / "weights" / "cifar10_resnet20.safetensors"
-    printed = run_briefly("fit_cifar_resnet.py", data_dir / "cifar10", weights, *given, *few)
+    some = parquet.read_table(data_dir / "cifar10" / "test-00000-of-00001.parquet")[:2_000]
+    parquet.write_table(some, tmp_path / "some.parquet")
+    printed = run_briefly("fit_cifar_resnet.py", tmp_path / "some.parquet", weights, *given, *few)
     assert "12 widths, 7 branches, 11 blocks" in printed
     assert "on test images" in printed
