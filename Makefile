@@ -19,7 +19,7 @@ else false; fi || echo "note: the system package $(1) is missing and could not b
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format browser providers clean
+.PHONY: help demo test lint format browser database providers clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ help: ## this list
 demo: $(VENV)/.installed ## fit a network for this machine on scikit-learn's digits
 	$(DEMO)
 
-test: $(VENV)/.installed-test providers browser lint ## every check that CI runs
+test: $(VENV)/.installed-test providers browser database lint ## every check that CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
@@ -42,6 +42,9 @@ format: $(VENV)/.installed-test ## ruff: repair what can be repaired
 
 browser:
 	@command -v chromium >/dev/null || { $(call debian_package,chromium); }
+
+database:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { $(call debian_package,postgresql); }
 
 # Providers that really run on Linux x86-64; elsewhere their tests are skipped with the reason.
 providers: $(VENV)/.installed-test
@@ -65,5 +68,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP_INSTALL) -e '.[test,qnn,litert]'
+	$(PIP_INSTALL) -e '.[test,qnn,litert,ray,postgresql]'
 	@touch $@

@@ -31,14 +31,17 @@ from edgekit.cli_options import (
     Quantile,
     QueryEpochs,
     Quick,
+    RayAddress,
     Resolution,
     Sampling,
     Seed,
     SpaceName,
     Std,
     StrategyName,
+    Study,
     Supernet,
     TargetText,
+    WorkerCount,
     print_result,
 )
 from edgekit.core.errors import EdgekitError, Infeasible, InputError
@@ -149,6 +152,9 @@ def search(
     query_epochs: QueryEpochs = None,
     sampling: Sampling = "sandwich",
     supernet: Supernet = None,
+    study: Study = "",
+    workers: WorkerCount = 0,
+    ray: RayAddress = "",
     quick: Quick = False,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -161,9 +167,10 @@ def search(
     _check_inputs(space, data, out, supernet)
     from edgekit.devices.profile import DeviceProfile
     from edgekit.devices.shipped import profile_folder
+    from edgekit.search.workers import Staff
     from edgekit.workflow import run_search, space_for
 
-    progress = Progress(quiet=as_json)
+    staff, progress = Staff(workers, ray), Progress(quiet=as_json)
     profile = profile_folder(profile)
     known = DeviceProfile.load(profile)
     task = _normalised(_load(data, seed, resolution, progress), mean, std)
@@ -188,6 +195,8 @@ def search(
         data=data,
         profile_folder=str(profile),
         supernet=supernet,
+        study=study,
+        staff=staff,
         progress=progress,
     )
     _print_run(run, as_json)
@@ -197,19 +206,22 @@ def search(
 def resume(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     model: Model = None,
+    workers: WorkerCount = 0,
+    ray: RayAddress = "",
     as_json: AsJson = False,
 ) -> None:
     """Go on with a search that was interrupted."""
     _need(run / "run.json", "a run folder")
     _check_model(model)
     from edgekit.search.settings import read_settings
+    from edgekit.search.workers import Staff
     from edgekit.spaces import module_space
     from edgekit.workflow import resume_search, task_of
 
-    progress = Progress(quiet=as_json)
+    staff, progress = Staff(workers, ray), Progress(quiet=as_json)
     task = task_of(read_settings(run), progress)
     space = module_space(model, task) if model else None
-    _print_run(resume_search(run, task, space=space, progress=progress), as_json)
+    _print_run(resume_search(run, task, space=space, staff=staff, progress=progress), as_json)
 
 
 @app.command()
@@ -322,6 +334,9 @@ def fit(
         typer.Option("--profile", help="Folder or name; default: make one."),
     ] = None,
     supernet: Supernet = None,
+    study: Study = "",
+    workers: WorkerCount = 0,
+    ray: RayAddress = "",
     quick: Quick = False,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -332,10 +347,11 @@ def fit(
     """
     limits, device = _limits(max_latency, max_size, quantile), Target(target)
     _check_inputs(space, data, out, supernet)
+    from edgekit.search.workers import Staff
     from edgekit.workflow import REPORT
     from edgekit.workflow import fit as fit_space
 
-    progress = Progress(quiet=as_json)
+    staff, progress = Staff(workers, ray), Progress(quiet=as_json)
     task = _normalised(_load(data, seed, resolution, progress), mean, std)
     fitted = fit_space(
         task,
@@ -360,6 +376,8 @@ def fit(
         quick_profile=quick,
         profile=profile,
         supernet=supernet,
+        study=study,
+        staff=staff,
         data=data,
         command=_command(),
         progress=progress,

@@ -79,6 +79,21 @@ Supernet = Annotated[
     typer.Option("--supernet", help="Run of the same space, data and seed to take it over from."),
 ]
 
+WorkerCount = Annotated[
+    int,
+    typer.Option(
+        "--workers", min=0, help="Processes that train and judge candidates, a thread each."
+    ),
+]
+RayAddress = Annotated[
+    str,
+    typer.Option("--ray", help="Where the workers are: a Ray cluster, auto or ray://HOST:PORT."),
+]
+Study = Annotated[
+    str,
+    typer.Option("--study", help="Database of the trials, postgresql://USER@HOST/NAME."),
+]
+
 
 def print_result(as_json: bool, lines: Mapping[str, object], text: str) -> None:
     """One JSON object for machines, or the text for people."""

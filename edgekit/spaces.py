@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Collection, Sequence
 from typing import overload
@@ -165,19 +164,19 @@ def networks_of(space: AnySpace) -> Networks:
 def _quantised(
     model: ModelProto, int8: Collection[str], images: NDArray[np.float32], weight_max: int
 ) -> ModelProto:
-    n_threads = os.cpu_count() or 1
+    n_threads = torch.get_num_threads()
     return quantise_blocks(model, int8, images, weight_max=weight_max, n_threads=n_threads)
 
 
 def _accuracy(
     model: ModelProto, split: Split, preprocessing: Preprocessing, name: str
 ) -> MeasuredAccuracy:
-    n_threads = os.cpu_count() or 1
+    n_threads = torch.get_num_threads()
     return measure_accuracy(model, split, preprocessing, name=name, n_threads=n_threads)
 
 
 def _loss(model: ModelProto, split: Split, preprocessing: Preprocessing) -> float:
-    return measure_loss(model, split, preprocessing, n_threads=os.cpu_count() or 1)
+    return measure_loss(model, split, preprocessing, n_threads=torch.get_num_threads())
 
 
 _RUNTIME = Runtime(export_onnx, _quantised, _accuracy, _loss)

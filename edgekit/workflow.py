@@ -5,12 +5,12 @@ profile_target --> run_search --> export_bundle --> verify_bundle
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from edgekit.core.candidate import Candidate
@@ -49,8 +49,9 @@ from edgekit.search.precision import settle_precision
 from edgekit.search.run import Run, execute
 from edgekit.search.settings import RunSettings, read_settings, write_settings
 from edgekit.search.space import precisions_of
-from edgekit.search.store import TABLE_NETWORKS
+from edgekit.search.store import TABLE_NETWORKS, check_study
 from edgekit.search.strategies import BY_GATES, check_strategy
+from edgekit.search.workers import Staff
 from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
 
 REPORT = "report.html"
@@ -123,6 +124,8 @@ def run_search(
     data: str = "",
     profile_folder: str = "",
     supernet: Path | None = None,
+    study: str = "",
+    staff: Staff | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Train a supernet and search it under limits; the same call again goes on where it stopped.
@@ -140,6 +143,9 @@ def run_search(
         profile_folder: where the profile lies, for ``resume_search``.
         supernet: run folder whose trained supernet is taken over; of the same space, data and
             seed. On the same device the networks it measured for its cost table are taken too.
+        study: address of a PostgreSQL database for the trials, ``postgresql://USER@HOST/NAME``;
+            empty for SQLite in the run folder.
+        staff: who judges the candidates; None for this process.
         progress: how to show it; None for stderr.
 
     Raises:
@@ -174,6 +180,7 @@ def run_search(
         n_finalists=effort.n_finalists,
         trial=effort.recipe(task, effort.trial_images, seed + 4, is_pretrained=pretrained),
         seed=seed,
+        study=study,
     )
     provenance: dict[str, object] = {
         "created_at": utc_now(),
@@ -186,7 +193,15 @@ def run_search(
     if supernet is not None:
         _take_over(supernet, folder, settings)
     progress = progress or Progress()
-    run = execute(folder, networks, settings, task, profile.predictor, progress=progress)
+    run = execute(
+        folder,
+        networks,
+        settings,
+        task,
+        profile.predictor,
+        staff=staff or Staff(),
+        progress=progress,
+    )
     return with_finalists(run, task, progress=progress)
 
 
@@ -239,6 +254,7 @@ def resume_search(
     task: Task | None = None,
     *,
     space: ElasticSpace | None = None,
+    staff: Staff | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Go on with a search that was interrupted, or load a finished one.
@@ -247,6 +263,7 @@ def resume_search(
         folder: run folder.
         task: the data; None loads it from where the run had it.
         space: of the module, where the run searches one: no code is loaded from a run folder.
+        staff: who judges the candidates; None for this process.
         progress: how to show it; None for stderr.
 
     Raises:
@@ -264,7 +281,15 @@ def resume_search(
     profile = DeviceProfile.load(Path(settings.profile))
     profile.check_current(Target(settings.target))
     networks = networks_of(space_of_run(settings, space))
-    run = execute(folder, networks, settings, task, profile.predictor, progress=progress)
+    run = execute(
+        folder,
+        networks,
+        settings,
+        task,
+        profile.predictor,
+        staff=staff or Staff(),
+        progress=progress,
+    )
     return with_finalists(run, task, progress=progress)
 
 
@@ -329,7 +354,7 @@ def export_bundle(
     return write_bundle(
         out,
         model=quantise_blocks(
-            plain, int8, images, weight_max=weight_max, n_threads=os.cpu_count() or 1
+            plain, int8, images, weight_max=weight_max, n_threads=torch.get_num_threads()
         ),
         preprocessing=task.preprocessing,
         labels=task.labels,
@@ -436,6 +461,8 @@ def fit(
     quick_profile: bool = False,
     profile: Path | None = None,
     supernet: Path | None = None,
+    study: str = "",
+    staff: Staff | None = None,
     data: str = "",
     command: str = "",
     progress: Progress | None = None,
@@ -460,6 +487,8 @@ def fit(
             ``out/profile``.
         supernet: run folder whose trained supernet is taken over; of the same space, data and
             seed.
+        study: as ``run_search`` takes it.
+        staff: who judges the candidates of the search; None for this process.
         data: what ``load_task`` needs to load the task again.
         command: how the report says it is made again.
         progress: how to show it; None for stderr.
@@ -479,6 +508,7 @@ def fit(
     )
     fitting_recipe(chosen, task)
     check_strategy(strategy, chosen)
+    check_study(study)
     is_pretrained = isinstance(chosen, ElasticSpace)
     work = effort or effort_for(strategy, is_pretrained=is_pretrained)
     _check_work(chosen, strategy, work, supernet)
@@ -503,6 +533,8 @@ def fit(
         data=data,
         profile_folder=str(folder),
         supernet=supernet,
+        study=study,
+        staff=staff,
         progress=progress,
     )
     fitted = _fit_candidates(

@@ -1,54 +1,160 @@
-"""Measuring one candidate: its accuracy with int8 blocks in int8, latency and size."""
+"""Measuring one candidate: its accuracy with int8 blocks in int8, latency and size.
+
+candidate --> judged: trained, exported, its answers (here or by workers) --> timed, here and alone
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
+from onnx import ModelProto
 from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import EvaluationFailed, InputError
+from edgekit.core.figures import MeasuredAccuracy
+from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
-from edgekit.devices.probe import probe
 from edgekit.search.evaluated import Evaluated
+from edgekit.search.finetuning import finetuned
 from edgekit.search.networks import Networks
+from edgekit.training.loop import TrainRecipe
 
 MAX_VALIDATION = 2500
 SEARCH_INTERVAL = 0.15
 
 
-class Evaluator:
-    """Measures candidates on this machine, with the weights they share.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All of a candidate but its latency.
 
-    Args:
+    Attributes:
+        accuracy: on the validation split.
+        loss: mean cross-entropy on the calibration split in nats, where candidates are ranked by
+            it.
+        model: the network as the runtime is given it.
+    """
+
+    accuracy: MeasuredAccuracy
+    loss: float | None
+    model: ModelProto
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Finds what can be found of a candidate while other work goes on; may be sent to a process.
+
+    Attributes:
         networks: trained.
         task: training, calibration and validation splits are read; the test split never is.
+        folder: where the weights of candidates are kept that are trained alone.
+        weight_max: largest magnitude of an int8 weight, 1..127.
+        query: recipe of each candidate alone before it is judged; None takes it out of the shared
+            weights.
+        by_loss: rank by the loss on the calibration split, for weights that were not trained to be
+            cut: of such networks many are right about as often as chance.
+    """
+
+    networks: Networks
+    task: Task
+    folder: Path
+    weight_max: int
+    query: TrainRecipe | None = None
+    by_loss: bool = False
+
+    def __call__(self, candidate: Candidate, progress: Progress | None = None) -> Judged:
+        """Judge one candidate.
+
+        Args:
+            candidate: of the space.
+            progress: where the bar of its training is drawn; None for nowhere.
+
+        Raises:
+            EvaluationFailed: the runtime refuses the network, or its loss is no number.
+        """
+        task = self.task
+        try:
+            net = self._trained(candidate, progress or Progress(quiet=True))
+            prepared = self.networks.prepared(net, candidate, task, self.weight_max)
+            validation = task.validation.evenly(MAX_VALIDATION)
+            accuracy = prepared.accuracy(validation, task.preprocessing, "validation")
+            loss = None
+            if self.by_loss:
+                loss = prepared.loss(task.calibration, task.preprocessing)
+            model = prepared.model()
+        except InputError as error:
+            raise EvaluationFailed(str(error)) from error
+        if loss is not None and not math.isfinite(loss):
+            raise EvaluationFailed(
+                f"a loss must be finite, that of {candidate.text} is {loss}; lower the learning "
+                "rate of what trained the weights"
+            )
+        return Judged(accuracy, loss, model)
+
+    def _trained(self, candidate: Candidate, progress: Progress) -> nn.Module:
+        if self.query is None:
+            return self.networks.extract(candidate)
+        return finetuned(
+            self.networks, self.folder, candidate, self.task, self.query, progress=progress
+        )
+
+
+class Crew(Protocol):
+    """Who judges the candidates of a search."""
+
+    def ahead(self, candidates: Sequence[Candidate]) -> None:
+        """Be told what will be asked for next, in that order."""
+
+    def judged(self, candidate: Candidate) -> Judged:
+        """Wait for what is found of a candidate; raises as ``Judge`` does."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Nobody uses this machine inside, so that latency can be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Judges one candidate after the other, in this process.
+
+    Attributes:
+        judge: what it does.
+        progress: where bars are drawn.
+    """
+
+    judge: Judge
+    progress: Progress
+
+    def ahead(self, candidates: Sequence[Candidate]) -> None:
+        """Nothing is begun before it is asked for."""
+
+    def judged(self, candidate: Candidate) -> Judged:
+        """See ``Crew``."""
+        return self.judge(candidate, self.progress)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Nothing else goes on."""
+        return nullcontext()
+
+
+class Evaluator:
+    """Measures candidates on this machine.
+
+    Args:
+        crew: judges them.
         target: where latency is measured.
         known_fast_s: reference kernels when the target was profiled, as ``measure_models`` takes
             them.
-        by_loss: rank by the loss on the calibration split, for weights that were not trained to be
-            cut: of such networks many are right about as often as chance.
-        trained: gives the network of a candidate; None takes it out of the shared weights.
     """
 
-    def __init__(
-        self,
-        networks: Networks,
-        task: Task,
-        target: Target,
-        known_fast_s: Sequence[float] = (),
-        *,
-        by_loss: bool = False,
-        trained: Callable[[Candidate], nn.Module] | None = None,
-    ) -> None:
-        self._networks, self._task, self._target = networks, task, target
-        self._known_fast_s, self._by_loss = known_fast_s, by_loss
-        self._trained = trained or networks.extract
-        self._weight_max = probe(target).int8_weight_max
-        self._validation = task.validation.evenly(MAX_VALIDATION)
+    def __init__(self, crew: Crew, target: Target, known_fast_s: Sequence[float] = ()) -> None:
+        self.crew, self._target, self._known_fast_s = crew, target, known_fast_s
 
     def __call__(self, candidate: Candidate) -> Evaluated:
         """Measure one candidate.
@@ -57,30 +163,17 @@ class Evaluator:
             EvaluationFailed: the runtime refuses the network, or its loss is no number.
             TooNoisy: the latency could not be had.
         """
+        judged = self.crew.judged(candidate)
         try:
-            entry = self._measured(candidate)
+            with self.crew.paused():
+                latency = measure_models(
+                    {candidate.text: judged.model},
+                    self._target,
+                    max_relative_interval=SEARCH_INTERVAL,
+                    patience_s=LONG_PATIENCE_S,
+                    known_fast_s=self._known_fast_s,
+                )[candidate.text]
         except InputError as error:
             raise EvaluationFailed(str(error)) from error
-        if not math.isfinite(entry.merit):
-            raise EvaluationFailed(
-                f"a loss must be finite, that of {candidate.text} is {entry.loss}; lower the "
-                "learning rate of what trained the weights"
-            )
-        return entry
-
-    def _measured(self, candidate: Candidate) -> Evaluated:
-        net, task = self._trained(candidate), self._task
-        prepared = self._networks.prepared(net, candidate, task, self._weight_max)
-        accuracy = prepared.accuracy(self._validation, task.preprocessing, "validation")
-        loss = None
-        if self._by_loss:
-            loss = prepared.loss(task.calibration, task.preprocessing)
-        model = prepared.model()
-        latency = measure_models(
-            {candidate.text: model},
-            self._target,
-            max_relative_interval=SEARCH_INTERVAL,
-            patience_s=LONG_PATIENCE_S,
-            known_fast_s=self._known_fast_s,
-        )[candidate.text]
-        return Evaluated(candidate, accuracy, latency, model.ByteSize(), loss)
+        size_bytes = judged.model.ByteSize()
+        return Evaluated(candidate, judged.accuracy, latency, size_bytes, judged.loss)

@@ -17,9 +17,10 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import compare_models
+from edgekit.search.evaluate import Alone
 from edgekit.search.evaluated import Evaluated
 from edgekit.search.networks import Networks
-from edgekit.search.run import Run, evaluator
+from edgekit.search.run import Run, evaluator, judge_of
 from edgekit.search.space import int8_blocks, uniform_precision, with_precision
 from edgekit.search.store import Trials
 
@@ -74,10 +75,11 @@ def settle_precision(
         save_settled(run.folder, {**known, entry.candidate: found, found.candidate: found})
     if found.candidate == entry.candidate:
         return entry, found.notes
-    trials = Trials(run.folder, run.space)
+    trials = Trials(run.folder, run.space, run.settings.study)
     measured = {e.candidate: e for e in trials.all()}
     if found.candidate not in measured:
-        evaluate = evaluator(run.networks, task, run.settings, run.folder, Progress(quiet=True))
+        judge = judge_of(run.networks, task, run.settings, run.folder)
+        evaluate = evaluator(Alone(judge, Progress(quiet=True)), run.settings)
         measured[found.candidate] = evaluate(found.candidate)
         trials.add(measured[found.candidate])
     return measured[found.candidate], found.notes

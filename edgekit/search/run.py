@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import EvaluationFailed, Infeasible
@@ -27,9 +25,8 @@ from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.devices.probe import probe
 from edgekit.search.costs import CostTable
-from edgekit.search.evaluate import SEARCH_INTERVAL, Evaluator
+from edgekit.search.evaluate import SEARCH_INTERVAL, Crew, Evaluator, Judge
 from edgekit.search.evaluated import Evaluated, front
-from edgekit.search.finetuning import finetuned
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.metrics.pool import scored_pool
 from edgekit.search.networks import Networks
@@ -42,7 +39,7 @@ from edgekit.search.settings import RunSettings
 from edgekit.search.space import Genes, SearchSpace
 from edgekit.search.store import Trials, load_table_networks, save_table_networks
 from edgekit.search.strategies import BY_GATES, BY_METRICS, strategy_named
-from edgekit.training.loop import TrainRecipe
+from edgekit.search.workers import Staff
 
 _MAY_BE_LOST = 10
 
@@ -165,6 +162,7 @@ def execute(
     task: Task,
     predictor: KernelPredictor,
     *,
+    staff: Staff,
     progress: Progress,
 ) -> Run:
     """Run a search, or go on with one that was interrupted.
@@ -178,19 +176,44 @@ def execute(
         settings: as in ``run.json``.
         task: the data; its test split is not read.
         predictor: of the device profile.
+        staff: who judges the candidates.
         progress: where bars are drawn.
 
     Raises:
         TooNoisy: a latency could not be had; resume when the machine is quiet.
         EvaluationFailed: no candidate can be evaluated.
     """
+    trials = Trials(folder, networks.space, settings.study)
     gated = settings.strategy in BY_GATES
     networks.train(task, None if gated else settings.training, folder, progress=progress)
     table = cost_table(folder, networks, settings, predictor, progress=progress)
-    trials = Trials(folder, networks.space)
-    evaluate = evaluator(networks, task, settings, folder, progress)
     measured = {entry.candidate: entry for entry in trials.all()}
-    quantile = settings.limits.quantile
+    n_known = len(measured) + len(trials.failed())
+    if n_known < settings.n_evaluations:
+        judge = judge_of(networks, task, settings, folder)
+        with staff.at_work(judge, networks.space.n_architecture, progress) as crew:
+            _evaluate(folder, networks, settings, task, table, crew, trials, measured, progress)
+    if not measured:
+        raise EvaluationFailed(
+            f"a search needs a candidate that can be evaluated, all {len(trials.failed())} in "
+            f"{folder} failed; see what was said of each"
+        )
+    return Run(folder, settings, networks, table, tuple(measured.values()))
+
+
+def _evaluate(
+    folder: Path,
+    networks: Networks,
+    settings: RunSettings,
+    task: Task,
+    table: CostTable,
+    crew: Crew,
+    trials: Trials,
+    measured: dict[Candidate, Evaluated],
+    progress: Progress,
+) -> None:
+    """Ask the strategy, and measure what is not in ``measured`` yet."""
+    evaluate, quantile = evaluator(crew, settings), settings.limits.quantile
     known: dict[Candidate, Values | None] = {c: e.values(quantile) for c, e in measured.items()}
     known |= dict.fromkeys(trials.failed())
 
@@ -214,16 +237,9 @@ def execute(
         seed=settings.seed,
         quantile_ratio=_quantile_ratio(folder, settings),
     )
-    if len(known) < settings.n_evaluations:
-        scores = _scores(networks, problem, settings, task, folder, progress)
-        problem = replace(problem, scores=scores)
-        _search(problem, settings, known, measured, box_of(networks.space, table), progress)
-    if not measured:
-        raise EvaluationFailed(
-            f"a search needs a candidate that can be evaluated, all {len(trials.failed())} in "
-            f"{folder} failed; see what was said of each"
-        )
-    return Run(folder, settings, networks, table, tuple(measured.values()))
+    scores = _scores(networks, problem, settings, task, folder, progress)
+    problem = replace(problem, scores=scores, ahead=crew.ahead)
+    _search(problem, settings, known, measured, box_of(networks.space, table), progress)
 
 
 def box_of(space: SearchSpace, table: CostTable) -> Floats:
@@ -320,31 +336,21 @@ def problem_of(
     return SearchProblem(space, objectives, costs, evaluate, n_evaluations, population, seed)
 
 
-def evaluator(
-    networks: Networks, task: Task, settings: RunSettings, folder: Path, progress: Progress
-) -> Evaluator:
-    """What measures the candidates of a run; by their loss where nothing trains them."""
-    return Evaluator(
+def judge_of(networks: Networks, task: Task, settings: RunSettings, folder: Path) -> Judge:
+    """What judges the candidates of a run; by their loss where nothing trains them."""
+    return Judge(
         networks,
         task,
-        Target(settings.target),
-        settings.reference_fast_s,
+        folder,
+        probe(Target(settings.target)).int8_weight_max,
+        settings.query,
         by_loss=settings.training is None and settings.query is None,
-        trained=partial(_trained, networks, folder, task, settings.query, progress),
     )
 
 
-def _trained(
-    networks: Networks,
-    folder: Path,
-    task: Task,
-    query: TrainRecipe | None,
-    progress: Progress,
-    candidate: Candidate,
-) -> nn.Module:
-    if query is None:
-        return networks.extract(candidate)
-    return finetuned(networks, folder, candidate, task, query, progress=progress)
+def evaluator(crew: Crew, settings: RunSettings) -> Evaluator:
+    """What measures the candidates of a run."""
+    return Evaluator(crew, Target(settings.target), settings.reference_fast_s)
 
 
 def _quantile_ratio(folder: Path, settings: RunSettings) -> float:

@@ -10,11 +10,11 @@ from edgekit.core.files import read_json, write_json
 from edgekit.core.limits import Limits
 from edgekit.search.elastic.space import ElasticRecipe
 from edgekit.search.mbconv.space import MBConvRecipe
+from edgekit.search.store import RUN_FILE, check_study
 from edgekit.search.strategies import strategy_named
 from edgekit.training.loop import TrainRecipe
 
-RUN_FILE = "run.json"
-_KIND, _SCHEMA = "edgekit-run", 5
+_KIND, _SCHEMA = "edgekit-run", 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,10 @@ class RunSettings:
             chosen, 0 or more.
         trial: the recipe of that; None where there are none.
         seed: of every random choice.
+        study: database of the trials, as ``check_study`` takes it; empty for run.db here.
 
     Raises:
-        InputError: an unknown strategy, or a count or seed out of its range.
+        InputError: an unknown strategy, a count or seed out of its range, or such a database.
     """
 
     data: str
@@ -68,9 +69,11 @@ class RunSettings:
     n_finalists: int
     trial: TrainRecipe | None
     seed: int
+    study: str = ""
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)
+        check_study(self.study)
         for name, least in (
             ("n_evaluations", 1),
             ("population", 1),

@@ -1,7 +1,9 @@
-"""The run folder's memory: every measured candidate as an Optuna trial in SQLite."""
+"""The memory of a run: every measured candidate as an Optuna trial, in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +11,12 @@ from pathlib import Path
 import optuna
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.pool import NullPool
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.errors import InputError
+from edgekit.core.errors import InputError, MissingExtra
 from edgekit.core.figures import Measured, MeasuredAccuracy, measured_from_json
 from edgekit.core.files import read_json, write_json
 from edgekit.search.evaluated import Evaluated
@@ -20,39 +24,93 @@ from edgekit.search.space import SearchSpace
 
 DATABASE = "run.db"
 TABLE_NETWORKS = "table_networks.json"
-_STUDY = "search"
+_STUDY, _POSTGRESQL, _DRIVER = "search", "postgresql", "psycopg"
+RUN_FILE = "run.json"
+"""Settings of a run, in its folder; written once, so that its digest tells runs apart."""
 _KIND, _SCHEMA = "edgekit-table-networks", 1
+
+
+def check_study(url: str) -> None:
+    """Check the address of a database of trials, without connecting.
+
+    Args:
+        url: ``postgresql://USER@HOST/NAME``; empty for SQLite in the run folder.
+
+    Raises:
+        InputError: another kind of database, or a password, which would stand in the run folder.
+        MissingExtra: its driver is not installed.
+    """
+    if not url:
+        return
+    try:
+        made = make_url(url)
+    except ArgumentError:
+        made = None
+    if made is None or made.get_backend_name() != _POSTGRESQL:
+        raise InputError(
+            f"a study lies in the run folder or in {_POSTGRESQL}://USER@HOST/NAME, got {url!r}"
+        )
+    if made.password is not None:
+        raise InputError(
+            "the address of a study is kept in the run folder and has no password, got "
+            f"{made.render_as_string(hide_password=True)}; give it in PGPASSWORD or ~/.pgpass"
+        )
+    if importlib.util.find_spec(_DRIVER) is None:
+        raise MissingExtra(
+            f"a study in PostgreSQL needs {_DRIVER}, it is not installed; run: pip install "
+            "'edgekit[postgresql]'"
+        )
 
 
 class Trials:
     """Measured candidates of one run.
 
-    A candidate becomes a finished trial in one SQLite transaction after it was measured, so a
-    killed process loses the one in flight and nothing else. ``optuna-dashboard
-    sqlite:///RUN/run.db`` shows them.
+    A candidate becomes a finished trial in one transaction after it was measured, so a killed
+    process loses the one in flight and nothing else. ``optuna-dashboard`` with the address of the
+    database shows them, ``sqlite:///RUN/run.db`` where it lies in the run folder.
 
     Args:
-        folder: run folder; the database is created when missing.
+        folder: run folder; a database in it is created when missing.
         space: names and ranges of the genes.
+        study: as ``check_study`` takes it; several runs may share a database.
 
     Raises:
-        InputError: the database is not one of this space.
+        InputError: the database is not one of this space, or cannot be reached.
     """
 
-    def __init__(self, folder: Path, space: SearchSpace) -> None:
+    def __init__(self, folder: Path, space: SearchSpace, study: str = "") -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._distributions = {
             name: IntDistribution(0, n - 1)
             for name, n in zip(space.gene_names, space.n_choices, strict=True)
         }
+        url, name = f"sqlite:///{folder / DATABASE}", _STUDY
+        if study:
+            check_study(study)
+            url = make_url(study).set(drivername=f"{_POSTGRESQL}+{_DRIVER}").render_as_string()
+            name = f"edgekit-{hashlib.sha256((folder / RUN_FILE).read_bytes()).hexdigest()[:16]}"
         try:
-            storage = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
+            # A trial is written every few seconds or minutes: no connection is kept in between.
+            storage = optuna.storages.RDBStorage(
+                url, engine_kwargs={"poolclass": NullPool} if study else None
+            )
             self._study = optuna.create_study(
-                study_name=_STUDY,
+                study_name=name,
                 storage=storage,
                 directions=["maximize", "minimize", "minimize"],
                 load_if_exists=True,
             )
+        except OperationalError as error:
+            reason = " ".join(str(error.orig).split())
+            where = study or folder / DATABASE
+            advice = (
+                "check the server and PGPASSWORD"
+                if study
+                else "choose the folder of the right run"
+            )
+            raise InputError(
+                f"a study must be a database that answers, {where} does not: {reason}; {advice}"
+            ) from error
         except DatabaseError as error:
             raise InputError(
                 f"{DATABASE} must be the database of a run, {folder / DATABASE} is not: "

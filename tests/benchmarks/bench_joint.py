@@ -31,12 +31,13 @@ from edgekit.core.limits import Limits
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
+from edgekit.devices.probe import probe
 from edgekit.devices.profile import DeviceProfile
 from edgekit.devices.shipped import profile_folder
 from edgekit.effort import FULL_MODULE
 from edgekit.search.costs import CostTable
 from edgekit.search.elastic.space import ElasticSpace
-from edgekit.search.evaluate import Evaluator
+from edgekit.search.evaluate import Alone, Evaluator, Judge
 from edgekit.search.evaluated import Evaluated, front
 from edgekit.search.protocol.loop import search
 from edgekit.search.run import problem_of
@@ -122,7 +123,8 @@ def _prepared(given: argparse.Namespace) -> tuple[ElasticSpace, CostTable, Evalu
     lowered = networks.lowered(given.work, n_threads=1, progress=Progress())
     profile = DeviceProfile.load(profile_folder(given.profile))
     known = {entry.candidate: entry for entry in Trials(given.work, whole).all()}
-    measure = Evaluator(networks, task, TARGET, profile.reference_fast_s)
+    judge = Judge(networks, task, given.work, probe(TARGET).int8_weight_max)
+    measure = Evaluator(Alone(judge, Progress()), TARGET, profile.reference_fast_s)
     trials = Trials(given.work, whole)
 
     def evaluate(candidate: Candidate) -> Evaluated:

@@ -25,6 +25,7 @@ from edgekit.search.protocol.loop import search
 from edgekit.search.run import Run, cost_table, execute, problem_of
 from edgekit.search.store import DATABASE, TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named
+from edgekit.search.workers import Staff
 from tests.line import patient
 from tests.search.synthetic import SETTINGS, TINY, evaluated, formula_table
 
@@ -65,7 +66,9 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
 ) -> None:
     def go(progress: Progress) -> Run:
         networks = MBConvNetworks(space)
-        return execute(tmp_path, networks, SETTINGS, small_task, predictor, progress=progress)
+        return execute(
+            tmp_path, networks, SETTINGS, small_task, predictor, staff=Staff(), progress=progress
+        )
 
     with pytest.raises(_Stop):
         patient(lambda: go(Progress(clock=_StopsAfter(tmp_path, 1))))

@@ -16,14 +16,17 @@ import pytest
 
 from edgekit.core.errors import InputError
 from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.settings import read_settings, write_settings
 from edgekit.search.store import (
+    DATABASE,
     TABLE_NETWORKS,
     Trials,
     load_table_networks,
     measured_from_json,
     save_table_networks,
 )
-from tests.search.synthetic import drawn, evaluated, measured
+from tests.postgres import server
+from tests.search.synthetic import SETTINGS, drawn, evaluated, measured
 
 WRITER = """
 import sys
@@ -138,3 +141,46 @@ def test_an_altered_file_of_networks_is_refused(
 def test_a_figure_comes_back_from_json() -> None:
     figure = measured(1 / 3)
     assert measured_from_json(json.loads(json.dumps(asdict(figure)))) == figure
+
+
+def test_runs_share_a_database_and_keep_their_trials_apart(
+    space: MBConvSpace, tmp_path: Path
+) -> None:
+    runs = [tmp_path / name for name in ("first", "second")]
+    with server() as study:
+        for index, folder in enumerate(runs):
+            settings = replace(SETTINGS, seed=index, study=study)
+            write_settings(folder, settings, {})
+            assert read_settings(folder) == settings
+            for candidate in drawn(space, 3 + index, index):
+                Trials(folder, space, study).add(evaluated(candidate, 0.5, 1e-3, 10))
+        assert [len(Trials(folder, space, study).all()) for folder in runs] == [3, 4]
+        assert not (runs[0] / DATABASE).exists()
+        writer = WRITER.replace(
+            "Path(sys.argv[1]), space", "Path(sys.argv[1]), space, sys.argv[2]"
+        )
+        command = [sys.executable, "-c", writer, str(runs[0]), study]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        printed = [process.stdout.readline() for _ in range(5)]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert len(printed) == 5
+        assert len(Trials(runs[0], space, study).all()) in (3 + 5, 3 + 6)
+    with pytest.raises(InputError, match=r"a study must be a database that answers.*PGPASSWORD"):
+        Trials(runs[0], space, study)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://me@host/db", r"in postgresql://USER@HOST/NAME, got 'mysql"),
+        ("nonsense", "got 'nonsense'"),
+        ("postgresql://me:secret@host/db", r"has no password, got postgresql://me:\*\*\*@host/db"),
+    ],
+)
+def test_other_addresses_of_a_study_are_refused(url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        replace(SETTINGS, study=url)
+    assert "secret" not in str(caught.value)

@@ -31,6 +31,7 @@ from edgekit.search.elastic.analysis import (
 from edgekit.search.elastic.blocks import blocks_of
 from edgekit.search.elastic.capture import Example, captured
 from edgekit.search.elastic.resizing import RESIZED, Flags, Sizes
+from edgekit.search.elastic.sending import Sent, place
 
 _N_REMEMBERED = 64
 
@@ -83,18 +84,41 @@ class ElasticNetwork(nn.Module):
         structure = analyse(source)
         if not structure.groups and not structure.branches:
             raise InputError(_nothing_varies(net, structure))
-        self._begin(source, structure)
+        self._begin(source, structure, blocks_of(source.graph, structure.branches))
 
     def copied(self) -> ElasticNetwork:
         """Another one with weights of its own, as they are now, its channels not sorted."""
         other = ElasticNetwork.__new__(ElasticNetwork)
         nn.Module.__init__(other)
-        other._begin(copy.deepcopy(self.source), self.structure)
+        other._begin(copy.deepcopy(self.source), self.structure, self.blocks)
         return other
 
-    def _begin(self, source: fx.GraphModule, structure: Structure) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        """Plain values, for another process."""
+        return {
+            "source": Sent.of(self.source),
+            "structure": self.structure,
+            "blocks": self.blocks,
+            "orders": self.orders,
+            "choice": self.choice,
+            "fixed_batches": self._fixed_batches,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Inverse of ``__getstate__``, in evaluation mode."""
+        nn.Module.__init__(self)
+        self._begin(state["source"].module(), state["structure"], state["blocks"])
+        self._fixed_batches, self.choice = state["fixed_batches"], state["choice"]
+        self.sort(state["orders"])
+
+    def _begin(
+        self, source: fx.GraphModule, structure: Structure, blocks: Mapping[str, str]
+    ) -> None:
         self.source, self.structure = source, structure
-        self.blocks = blocks_of(source.graph, structure.branches)
+        self.blocks = dict(blocks)
+        self._fixed_batches = [
+            _fixed_batch(node) for node in source.graph.nodes if node.op == "placeholder"
+        ]
         self.orders = [np.arange(group.n_channels) for group in structure.groups]
         self._graph = lru_cache(_N_REMEMBERED)(self._graph_of)
         self._indices = lru_cache(_N_REMEMBERED)(self._indices_of)
@@ -157,12 +181,10 @@ class ElasticNetwork(nn.Module):
         return taken, [shape for n in nodes[-1].all_input_nodes for shape in shapes_of(n)]
 
     def _check_batch(self, flat: Iterable[Any]) -> None:
-        inputs = [node for node in self.source.graph.nodes if node.op == "placeholder"]
-        for node, value in zip(inputs, flat, strict=True):
-            size = node.meta["val"].shape[:1] if isinstance(value, torch.Tensor) else ()
-            if size and isinstance(size[0], int) and size[0] != len(value):
+        for size, value in zip(self._fixed_batches, flat, strict=True):
+            if size is not None and isinstance(value, torch.Tensor) and size != len(value):
                 raise InputError(
-                    f"this network runs a batch of {size[0]} as in its example, got {len(value)}; "
+                    f"this network runs a batch of {size} as in its example, got {len(value)}; "
                     "read the batch size as x.shape[0] in its forward, not as len(x)"
                 )
 
@@ -179,7 +201,7 @@ class ElasticNetwork(nn.Module):
         used = {node.target for node in graph.nodes if node.op == "get_attr"}
         root = nn.Module()
         for target in sorted(used):
-            _place(root, target, _own(attribute(self.source, target), indices.get(target, {})))
+            place(root, target, _own(attribute(self.source, target), indices.get(target, {})))
         plain = fx.GraphModule(root, copy.deepcopy(graph), type(self.source).__name__)
         plain.graph._codegen = self.source.graph._codegen
         plain.recompile()
@@ -298,6 +320,13 @@ class _Runner(fx.Interpreter):
         return self._sliced[target]
 
 
+def _fixed_batch(placeholder: fx.Node) -> int | None:
+    """The only batch size an input may have; None where any will do."""
+    value = placeholder.meta.get("val")
+    size = value.shape[:1] if isinstance(value, torch.Tensor) else ()
+    return size[0] if size and isinstance(size[0], int) else None
+
+
 def _as_modules(block: str, name: str) -> dict[str, tuple[str, str]]:
     """Module scopes that say which block an operation belongs to, and what it is called."""
     return {block: (block, "block"), name: (f"{block}.{name}", "operation")}
@@ -311,20 +340,6 @@ def _own(value: Any, indices: Mapping[int, torch.Tensor]) -> Any:
         data = data.index_select(axis, index)
     data = data.clone(memory_format=torch.contiguous_format)
     return nn.Parameter(data, value.requires_grad) if isinstance(value, nn.Parameter) else data
-
-
-def _place(root: nn.Module, target: str, value: Any) -> None:
-    *path, name = target.split(".")
-    for part in path:
-        if part not in root._modules:
-            root.add_module(part, nn.Module())
-        root = root._modules[part]  # type: ignore[assignment]
-    if isinstance(value, nn.Parameter):
-        root.register_parameter(name, value)
-    elif isinstance(value, torch.Tensor):
-        root.register_buffer(name, value)
-    else:
-        setattr(root, name, value)
 
 
 def _nothing_varies(net: nn.Module, structure: Structure) -> str:

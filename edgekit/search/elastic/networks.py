@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from edgekit.search.elastic.importance import Orders, by_magnitude, by_taylor
 from edgekit.search.elastic.kernels import ElasticKernels, learn_kernels
 from edgekit.search.elastic.norms import in_training, reestimate
 from edgekit.search.elastic.rounding import Rounded, ranges_of, rounding_of
+from edgekit.search.elastic.sending import Sent
 from edgekit.search.elastic.sensitivity import measure_harms
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.elastic.teaching import hints, taught_by_answers, taught_by_hints
@@ -102,10 +104,28 @@ class ElasticNetworks:
     def __init__(self, space: ElasticSpace, runtime: Runtime) -> None:
         self.space, self._runtime = space.copied(), runtime
         self.original = folded(space.elastic.extract(space.elastic.largest))
+        self._begin(is_adapted=False)
+
+    def _begin(self, *, is_adapted: bool) -> None:
         self.original.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._is_adapted = False
+        self._is_adapted = is_adapted
         self._kernels: ElasticKernels | None = None
         self._plain = lru_cache(_N_MODELS)(self._plain_of)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Plain values, for another process; kernels that were learnt stay behind."""
+        return {
+            "space": self.space,
+            "original": Sent.of(self.original),
+            "runtime": self._runtime,
+            "is_adapted": self._is_adapted,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Inverse of ``__getstate__``."""
+        self.space, self._runtime = state["space"], state["runtime"]
+        self.original = state["original"].module().eval()
+        self._begin(is_adapted=state["is_adapted"])
 
     def train(
         self, task: Task, recipe: TrainRecipe | None, folder: Path, *, progress: Progress

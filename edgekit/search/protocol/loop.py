@@ -42,6 +42,7 @@ def search(
     known, end = known or {}, clock() + problem.max_seconds
     history: list[Observed] = []
     while asked := strategy.ask(problem, history):
+        problem.ahead([candidate for candidate in asked if candidate not in known])
         for candidate in asked:
             if candidate in known:
                 values = known[candidate]

@@ -65,6 +65,10 @@ class Scores:
     values: Floats
 
 
+def _not_told(candidates: Sequence[Candidate]) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class SearchProblem:
     """A search, as a strategy sees it.
@@ -81,6 +85,7 @@ class SearchProblem:
         seed: of every random choice.
         max_seconds: of evaluations; infinite for no end.
         scores: metrics of a pool, for strategies that choose by them; None without any.
+        ahead: told what will be evaluated next, in that order, so that work on it may begin.
     """
 
     space: SearchSpace
@@ -92,6 +97,7 @@ class SearchProblem:
     seed: int
     max_seconds: float = math.inf
     scores: Scores | None = None
+    ahead: Callable[[Sequence[Candidate]], None] = _not_told
 
     def rng(self, n_done: int) -> np.random.Generator:
         """Randomness after ``n_done`` evaluations, whether or not the search was resumed."""

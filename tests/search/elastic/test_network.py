@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 
 import numpy as np
@@ -45,6 +46,23 @@ def test_the_largest_choice_is_the_source(pair):
     extracted = elastic.extract(elastic.largest)
     assert _n_parameters(extracted) == _n_parameters(net)
     assert set(dict(extracted.named_parameters())) == set(dict(net.named_parameters()))
+
+
+def test_another_process_is_given_all_of_it(pair):
+    _, elastic = pair
+    rng = np.random.default_rng(3)
+    elastic.sort([rng.permutation(group.n_channels) for group in elastic.structure.groups])
+    sent = pickle.loads(pickle.dumps(elastic))
+    assert str(sent.source.graph) == str(elastic.source.graph)
+    assert sent.digest() == elastic.digest()
+    assert sent.blocks == elastic.blocks
+    assert sent.shapes() == elastic.shapes()
+    for choice in (elastic.smallest, _drawn(elastic, 1)):
+        elastic.choice = sent.choice = choice
+        with torch.no_grad():
+            assert torch.equal(sent(OTHER), elastic(OTHER))
+    elastic.sort([np.arange(group.n_channels) for group in elastic.structure.groups])
+    elastic.choice = elastic.largest
 
 
 def test_what_is_extracted_answers_as_the_elastic_network_and_is_smaller(pair):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,6 +173,20 @@ def test_a_block_of_which_only_a_dropout_is_left_is_exported() -> None:
     start = [nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), Dropped(16, 16, 1)]
     networks = networks_of(space(nn.Sequential(*start, *end), torch.zeros(2, 3, 32, 32)))
     assert networks.model(networks.space.smallest()).graph.node  # type: ignore[attr-defined]
+
+
+def test_another_process_trains_and_exports_the_same(
+    networks: ElasticNetworks, small_task: Task, tmp_path: Path
+) -> None:
+    candidate = all_int8(networks.space, networks.space.smallest())
+    sent = pickle.loads(pickle.dumps(networks))
+    assert sent.model(candidate) == networks.model(candidate)
+    made = []
+    for name, one in (("here", networks), ("there", sent)):
+        net = one.extract(candidate)
+        one.finetune(net, small_task, RECIPE, progress=QUIET, checkpoint=tmp_path / name)
+        made.append(one.prepared(net, candidate, small_task).model())
+    assert made[0] == made[1]
 
 
 def test_training_is_kept_and_taken_up_again(small_task: Task, tmp_path: Path) -> None:
