@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -22,12 +23,13 @@ from edgekit.cli_options import (
     Evaluations,
     FinetuneEpochs,
     Int8Tolerance,
+    MaxLatencies,
     MaxLatency,
     MaxSize,
     Mean,
     Model,
     Out,
-    ProfileFolder,
+    ProfileFolders,
     Quantile,
     QueryEpochs,
     Quick,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from edgekit.effort import Effort
     from edgekit.export.verify import Proof
     from edgekit.search.run import Run
+    from edgekit.search.several import DeviceRuns
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_devices.app)
@@ -138,9 +141,9 @@ def profile(
 def search(
     space: SpaceName,
     data: DataText,
-    profile: ProfileFolder,
+    profile: ProfileFolders,
     out: Out,
-    max_latency: MaxLatency = None,
+    max_latency: MaxLatencies = None,
     max_size: MaxSize = None,
     quantile: Quantile = "p50",
     strategy: StrategyName = "simq",
@@ -161,39 +164,66 @@ def search(
 ) -> None:
     """Search networks that keep the limits.
 
-    Trains a supernet, costs candidates with the profile's predictor and measures the best.
+    Trains a supernet, costs candidates with the predictors of the profiles, measures the best.
     """
-    limits = _limits(max_latency, max_size, quantile)
+    walls = _limits_of_each(max_latency or [], len(profile), max_size, quantile)
     _check_inputs(space, data, out, supernet)
     from edgekit.devices.profile import DeviceProfile
     from edgekit.devices.shipped import profile_folder
     from edgekit.search.workers import Staff
-    from edgekit.workflow import run_search, space_for
+    from edgekit.workflow import run_search, run_search_on_devices, space_for
 
     staff, progress = Staff(workers, ray), Progress(quiet=as_json)
-    profile = profile_folder(profile)
-    known = DeviceProfile.load(profile)
+    folders = {path.name: profile_folder(path) for path in profile}
+    if len(folders) < len(profile):
+        raise InputError(
+            "several profiles are told apart by the names of their folders, got "
+            f"{', '.join(map(str, profile))}; give them different names"
+        )
+    known = {name: DeviceProfile.load(folder) for name, folder in folders.items()}
     task = _normalised(_load(data, seed, resolution, progress), mean, std)
+    name, *others = known
+    chosen = space_for(space, task, known[name].facts, narrow=quick, supernet=supernet)
+    effort = _effort(
+        strategy,
+        space,
+        quick,
+        len(task.train),
+        evaluations=evaluations,
+        supernet=epochs,
+        query=query_epochs,
+        sampling=sampling,
+    )
+    if others:
+        found = run_search_on_devices(
+            chosen,
+            task,
+            known,
+            out=out,
+            limits=dict(zip(known, walls, strict=True)),
+            strategy=strategy,
+            seed=seed,
+            effort=effort,
+            data=data,
+            profile_folders={name: str(folder) for name, folder in folders.items()},
+            supernet=supernet,
+            study=study,
+            staff=staff,
+            progress=progress,
+        )
+        _print_runs(found, as_json)
+        return
     run = run_search(
-        space_for(space, task, known.facts, narrow=quick, supernet=supernet),
+        chosen,
         task,
-        known,
+        known[name],
         out=out,
-        limits=limits,
+        limits=walls[0],
         strategy=strategy,
         seed=seed,
-        effort=_effort(
-            strategy,
-            space,
-            quick,
-            len(task.train),
-            evaluations=evaluations,
-            supernet=epochs,
-            query=query_epochs,
-            sampling=sampling,
-        ),
+        effort=effort,
         data=data,
-        profile_folder=str(profile),
+        profile_folder=str(folders[name]),
         supernet=supernet,
         study=study,
         staff=staff,
@@ -432,6 +462,19 @@ def _limits(max_latency: str | None, max_size: str | None, quantile: str) -> Lim
     return Limits.of(max_latency, max_size, quantile)
 
 
+def _limits_of_each(
+    max_latencies: list[str], n_devices: int, max_size: str | None, quantile: str
+) -> list[Limits]:
+    """Limits of each device: none has a latency, or all have one of their own."""
+    if len(max_latencies) not in (0, n_devices):
+        raise InputError(
+            f"each --profile has a --max-latency or none has, got {n_devices} profiles and "
+            f"{len(max_latencies)} latencies; give them in the same order"
+        )
+    each: Sequence[str | None] = max_latencies or [None] * n_devices
+    return [_limits(latency, max_size, quantile) for latency in each]
+
+
 def _check_out(path: Path) -> None:
     """Refuse, before the work begins, a place that nothing can be written to."""
     there = path.absolute()
@@ -558,6 +601,52 @@ def _print_run(run: Run, as_json: bool) -> None:
         "best": candidates_text([best])[0],
         "front": candidates_text(run.front()),
         "n_measured": len(run.measured),
+    }
+    print_result(as_json, lines, text)
+
+
+def _print_runs(found: DeviceRuns, as_json: bool) -> None:
+    from edgekit.workflow import candidates_text
+
+    best, shared = {name: run.best() for name, run in found.runs.items()}, found.compromise()
+    n_measured = len(next(iter(found.runs.values())).measured)
+    text = f"{n_measured} candidates measured on {len(best)} devices\n"
+    for name, entry in best.items():
+        text += (
+            f"{name}: {entry.accuracy.top1:.2%} on validation, "
+            f"p50 {format_duration(entry.latency.p50_s)}, {format_size(entry.size_bytes)}, inside "
+            f"{found.runs[name].settings.limits.describe()}; run: {found.runs[name].folder}\n"
+        )
+    if shared is None:
+        text += "for all of them: no measured network keeps the limits of every device"
+    else:
+        each = ", ".join(
+            f"{name} p50 {format_duration(entry.latency.p50_s)} and "
+            f"{100 * shared.regrets[name]:.2f} points less than its best"
+            for name, entry in shared.entries.items()
+        )
+        some = next(iter(shared.entries.values()))
+        text += (
+            f"for all of them: {some.accuracy.top1:.2%} on validation, "
+            f"{format_size(some.size_bytes)}, candidate {shared.candidate.text}: {each}"
+        )
+    lines: dict[str, object] = {
+        "n_measured": n_measured,
+        "devices": {
+            name: {
+                "run": str(run.folder),
+                "best": candidates_text([best[name]])[0],
+                "front": candidates_text(run.front()),
+            }
+            for name, run in found.runs.items()
+        },
+        "compromise": None
+        if shared is None
+        else {
+            "candidate": shared.candidate.text,
+            "devices": {n: candidates_text([e])[0] for n, e in shared.entries.items()},
+            "regrets_top1": dict(shared.regrets),
+        },
     }
     print_result(as_json, lines, text)
 

@@ -26,12 +26,23 @@ DataText = Annotated[
 ProfileFolder = Annotated[
     Path, typer.Option("--profile", help="Folder of a device profile, or a shipped one's name.")
 ]
+ProfileFolders = Annotated[
+    list[Path],
+    typer.Option(
+        "--profile",
+        help="Folder of a device profile, or a shipped one's name; again for another device.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder the result is written to.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Less of everything, to see the whole line.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 MaxLatency = Annotated[
     str | None, typer.Option("--max-latency", help="Limit on one run, such as 15ms.")
+]
+MaxLatencies = Annotated[
+    list[str] | None,
+    typer.Option("--max-latency", help="Limit on one run, such as 15ms; one for each --profile."),
 ]
 MaxSize = Annotated[
     str | None, typer.Option("--max-size", help="Limit on the model file, such as 4MB.")

@@ -6,7 +6,7 @@ profile_target --> run_search --> export_bundle --> verify_bundle
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,9 +48,10 @@ from edgekit.search.networks import WEIGHTS
 from edgekit.search.precision import settle_precision
 from edgekit.search.run import Run, execute
 from edgekit.search.settings import RunSettings, read_settings, write_settings
+from edgekit.search.several import DeviceRuns, execute_on_devices
 from edgekit.search.space import precisions_of
 from edgekit.search.store import TABLE_NETWORKS, check_study
-from edgekit.search.strategies import BY_GATES, check_strategy
+from edgekit.search.strategies import BY_GATES, BY_SCORES, check_strategy
 from edgekit.search.workers import Staff
 from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
 
@@ -152,15 +153,164 @@ def run_search(
         InputError: the folder holds another run, or the profile is of another machine.
         TooNoisy: a latency could not be had; call again to go on.
     """
-    folder, target = Path(out), Target(profile.target_text)
-    profile.check_current(target)
-    networks = networks_of(space)
-    pretrained = networks.is_pretrained
-    effort = effort or effort_for(strategy, is_pretrained=pretrained)
-    n_images = effort.supernet_images
+    folder, effort = Path(out), effort or _effort_for(strategy, space)
+    _check_search(space, strategy, effort, supernet, task, seed)
+    settings = _settings(
+        space,
+        task,
+        profile,
+        limits=limits,
+        strategy=strategy,
+        seed=seed,
+        effort=effort,
+        data=data,
+        profile_folder=profile_folder,
+        study=study,
+    )
+    write_settings(folder, settings, _provenance())
+    if supernet is not None:
+        _take_over(supernet, folder, settings)
+    progress = progress or Progress()
+    run = execute(
+        folder,
+        networks_of(space),
+        settings,
+        task,
+        profile.predictor,
+        staff=staff or Staff(),
+        progress=progress,
+    )
+    return with_finalists(run, task, progress=progress)
+
+
+def run_search_on_devices(
+    space: AnySpace,
+    task: Task,
+    profiles: Mapping[str, DeviceProfile],
+    *,
+    out: Path | str,
+    limits: Mapping[str, Limits],
+    strategy: str = "simq",
+    seed: int = 0,
+    effort: Effort | None = None,
+    data: str = "",
+    profile_folders: Mapping[str, str] | None = None,
+    supernet: Path | None = None,
+    study: str = "",
+    staff: Staff | None = None,
+    progress: Progress | None = None,
+) -> DeviceRuns:
+    """Search once for several devices; the same call again goes on where it stopped.
+
+    Each candidate is judged once and timed on every device, one after the other. Each device has a
+    run folder of its own in ``out``, from which bundles are exported.
+
+    Args:
+        space: as ``run_search`` takes it.
+        task: as ``run_search`` takes it.
+        profiles: of each device, made on this machine and runtime, by a name that is a folder's.
+        out: folder of the run folders.
+        limits: walls for each device, by its name.
+        strategy: a name in ``STRATEGIES`` that needs no metrics and no gates.
+        seed: of every random choice.
+        effort: how much to train, and how many candidates to measure in all.
+        data: as ``run_search`` takes it.
+        profile_folders: where each profile lies, by name, for ``resume_search``.
+        supernet: as ``run_search`` takes it.
+        study: as ``run_search`` takes it.
+        staff: as ``run_search`` takes it.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        InputError: fewer than two devices, a strategy that cannot serve them; as ``run_search``.
+        TooNoisy: a latency could not be had; call again to go on.
+    """
+    if len(profiles) < 2 or set(limits) != set(profiles):
+        raise InputError(
+            "several devices have a profile and limits each, got profiles of "
+            f"{', '.join(profiles)} and limits for {', '.join(limits)}; give both for two or more"
+        )
+    if strategy in BY_SCORES:
+        raise InputError(
+            f"several devices are searched by a strategy that only asks and measures, {strategy} "
+            "makes up its mind for one device; take simq or another"
+        )
+    effort = effort or _effort_for(strategy, space)
+    _check_search(space, strategy, effort, supernet, task, seed)
+    known_folders = profile_folders or {}
+    settings = {
+        name: _settings(
+            space,
+            task,
+            profile,
+            limits=limits[name],
+            strategy=strategy,
+            seed=seed,
+            effort=effort,
+            data=data,
+            profile_folder=known_folders.get(name, ""),
+            study=study,
+        )
+        for name, profile in profiles.items()
+    }
+    folders = {name: Path(out) / name for name in profiles}
+    provenance = _provenance()
+    for name, folder in folders.items():
+        write_settings(folder, settings[name], provenance)
+        if supernet is not None:
+            _take_over(supernet, folder, settings[name])
+    progress = progress or Progress()
+    found = execute_on_devices(
+        folders,
+        networks_of(space),
+        settings,
+        task,
+        {name: profile.predictor for name, profile in profiles.items()},
+        staff=staff or Staff(),
+        progress=progress,
+    )
+    finished = {n: with_finalists(run, task, progress=progress) for n, run in found.runs.items()}
+    return DeviceRuns(finished)
+
+
+def _effort_for(strategy: str, space: AnySpace) -> Effort:
+    return effort_for(strategy, is_pretrained=isinstance(space, ElasticSpace))
+
+
+def _check_search(
+    space: AnySpace,
+    strategy: str,
+    effort: Effort,
+    supernet: Path | None,
+    task: Task,
+    seed: int,
+) -> None:
+    """All that can be refused before any work."""
     check_strategy(strategy, space)
     _check_work(space, strategy, effort, supernet)
-    settings = RunSettings(
+    if supernet is not None:
+        _check_supernet(supernet, space, task, seed)
+
+
+def _settings(
+    space: AnySpace,
+    task: Task,
+    profile: DeviceProfile,
+    *,
+    limits: Limits | None,
+    strategy: str,
+    seed: int,
+    effort: Effort,
+    data: str,
+    profile_folder: str,
+    study: str,
+) -> RunSettings:
+    """What a run depends on; the profile must hold for this machine."""
+    target = Target(profile.target_text)
+    profile.check_current(target)
+    pretrained = isinstance(space, ElasticSpace)
+    n_images = effort.supernet_images
+    return RunSettings(
         data=_from_anywhere(data),
         data_sha256=str(task.source["sha256"]),
         mean=task.preprocessing.mean,
@@ -182,27 +332,10 @@ def run_search(
         seed=seed,
         study=study,
     )
-    provenance: dict[str, object] = {
-        "created_at": utc_now(),
-        "versions": versions(),
-        "git_revision": git_revision(),
-    }
-    if supernet is not None:
-        _check_supernet(supernet, space, task, seed)
-    write_settings(folder, settings, provenance)
-    if supernet is not None:
-        _take_over(supernet, folder, settings)
-    progress = progress or Progress()
-    run = execute(
-        folder,
-        networks,
-        settings,
-        task,
-        profile.predictor,
-        staff=staff or Staff(),
-        progress=progress,
-    )
-    return with_finalists(run, task, progress=progress)
+
+
+def _provenance() -> dict[str, object]:
+    return {"created_at": utc_now(), "versions": versions(), "git_revision": git_revision()}
 
 
 def _check_work(space: AnySpace, strategy: str, effort: Effort, supernet: Path | None) -> None:
@@ -507,14 +640,10 @@ def fit(
         else space
     )
     fitting_recipe(chosen, task)
-    check_strategy(strategy, chosen)
     check_study(study)
-    is_pretrained = isinstance(chosen, ElasticSpace)
-    work = effort or effort_for(strategy, is_pretrained=is_pretrained)
-    _check_work(chosen, strategy, work, supernet)
+    work = effort or _effort_for(strategy, chosen)
+    _check_search(chosen, strategy, work, supernet, task, seed)
     check_place(out / "bundle")
-    if supernet is not None:
-        _check_supernet(supernet, chosen, task, seed)
     if profile is None:
         folder = out / "profile"
         known = profile_target(target, folder, quick=quick_profile, seed=seed, progress=progress)

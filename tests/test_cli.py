@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edgekit import cli
-from edgekit.core.errors import Infeasible, InputError, VerificationFailed
-from tests.line import AS_TINY, LIMITS, ROOT, WALLS, Line, copied_fit
+from edgekit.core.errors import Infeasible, InputError, TooNoisy, VerificationFailed
+from tests.line import AS_TINY, LIMITS, ROOT, WALLS, Line, copied_fit, patient
 
 VERBS = (
     *("profile", "search", "resume", "export", "verify", "fit"),
@@ -155,6 +155,22 @@ WRONG = {
     "search: unknown sampling": (
         (*READY, "--sampling", "other"),
         "sampling is one of sandwich, nested, got 'other'",
+    ),
+    "search: two devices of one name": (
+        (*READY, "--profile", "{profile}"),
+        "told apart by the names of their folders",
+    ),
+    "search: one latency for two devices": (
+        (*READY, "--profile", "amd-epyc-avx512-threads-1", "--max-latency", "1ms"),
+        "each --profile has a --max-latency or none has, got 2 profiles and 1 latencies",
+    ),
+    "search: a cluster without workers": (
+        (*READY, "--ray", "auto"),
+        "a cluster needs workers, got auto with 0",
+    ),
+    "search: a study elsewhere": (
+        (*READY, "--study", "mysql://host/name"),
+        "a study lies in the run folder or in postgresql://USER@HOST/NAME",
     ),
     "search: nothing is trained": (
         (*READY, "--epochs", "0"),
@@ -353,6 +369,40 @@ def test_search_of_a_finished_run_says_the_same_for_people(
     assert "candidates measured" in out
     assert f"best inside {LIMITS.describe()}: " in out
     assert out.splitlines()[-1] == f"run: {run}"
+
+
+def test_one_search_serves_several_devices(line: Line, tmp_path: Path, run_main: RunMain) -> None:
+    """The second device is the first under another name."""
+    supernet = copied_fit(line, tmp_path / "fit") / "run"
+    second = shutil.copytree(line.profile_folder, tmp_path / "second")
+    asked = ("--data", line.data, "--profile", line.profile_folder, "--profile", second)
+    walls = ("--max-latency", "1s", "--max-latency", "2s", "--evaluations", "3")
+    more = ("--supernet", supernet, "--quick", "--epochs", "1", "--out", tmp_path / "out")
+    exit_code, out, err = patient(lambda: heard(run_main, "search", *asked, *walls, *more))
+    assert exit_code == 0, err
+    document = json.loads(out)
+    assert document["n_measured"] == 3
+    assert set(document["devices"]) == {line.profile_folder.name, "second"}
+    assert set(document["compromise"]["regrets_top1"].values()) == {0.0}
+    run = document["devices"]["second"]["run"]
+    assert (
+        json.loads((Path(run) / "run.json").read_bytes())["settings"]["limits"]["latency_s"] == 2
+    )
+    exit_code, out, _ = run_main("search", "mbconv", *asked, *walls, *more)
+    assert exit_code == 0
+    assert out.startswith("3 candidates measured on 2 devices\n")
+    assert "for all of them: " in out
+    assert "0.00 points less than its best" in out
+    again = run_main("resume", run, "--json")
+    assert json.loads(again[1])["best"] == document["devices"]["second"]["best"]
+
+
+def heard(run_main: RunMain, verb: str, *arguments: str | Path) -> tuple[int, str, str]:
+    """As ``run_main``, but what is too noisy is an error to be tried again."""
+    exit_code, out, err = run_main(verb, "mbconv", *arguments, "--json")
+    if exit_code == TooNoisy.exit_code:
+        raise TooNoisy(err)
+    return exit_code, out, err
 
 
 def test_limits_nothing_keeps_have_code_3_and_name_the_nearest_pair(

@@ -148,32 +148,37 @@ class Evaluator:
 
     Args:
         crew: judges them.
-        target: where latency is measured.
-        known_fast_s: reference kernels when the target was profiled, as ``measure_models`` takes
-            them.
+        targets: where latency is measured, each with the reference kernels of when it was
+            profiled, as ``measure_models`` takes them.
     """
 
-    def __init__(self, crew: Crew, target: Target, known_fast_s: Sequence[float] = ()) -> None:
-        self.crew, self._target, self._known_fast_s = crew, target, known_fast_s
+    def __init__(self, crew: Crew, targets: Sequence[tuple[Target, Sequence[float]]]) -> None:
+        self._crew, self._targets = crew, targets
 
-    def __call__(self, candidate: Candidate) -> Evaluated:
-        """Measure one candidate.
+    def __call__(self, candidate: Candidate) -> list[Evaluated]:
+        """Measure one candidate: an entry for each target, which differ in latency alone.
 
         Raises:
             EvaluationFailed: the runtime refuses the network, or its loss is no number.
-            TooNoisy: the latency could not be had.
+            TooNoisy: a latency could not be had.
         """
-        judged = self.crew.judged(candidate)
+        judged = self._crew.judged(candidate)
         try:
-            with self.crew.paused():
-                latency = measure_models(
-                    {candidate.text: judged.model},
-                    self._target,
-                    max_relative_interval=SEARCH_INTERVAL,
-                    patience_s=LONG_PATIENCE_S,
-                    known_fast_s=self._known_fast_s,
-                )[candidate.text]
+            with self._crew.paused():
+                latencies = [
+                    measure_models(
+                        {candidate.text: judged.model},
+                        target,
+                        max_relative_interval=SEARCH_INTERVAL,
+                        patience_s=LONG_PATIENCE_S,
+                        known_fast_s=known_fast_s,
+                    )[candidate.text]
+                    for target, known_fast_s in self._targets
+                ]
         except InputError as error:
             raise EvaluationFailed(str(error)) from error
         size_bytes = judged.model.ByteSize()
-        return Evaluated(candidate, judged.accuracy, latency, size_bytes, judged.loss)
+        return [
+            Evaluated(candidate, judged.accuracy, latency, size_bytes, judged.loss)
+            for latency in latencies
+        ]

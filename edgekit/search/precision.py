@@ -80,7 +80,7 @@ def settle_precision(
     if found.candidate not in measured:
         judge = judge_of(run.networks, task, run.settings, run.folder)
         evaluate = evaluator(Alone(judge, Progress(quiet=True)), run.settings)
-        measured[found.candidate] = evaluate(found.candidate)
+        (measured[found.candidate],) = evaluate(found.candidate)
         trials.add(measured[found.candidate])
     return measured[found.candidate], found.notes
 

@@ -219,11 +219,12 @@ def _evaluate(
 
     def values(candidate: Candidate) -> Values:
         try:
-            measured[candidate] = entry = evaluate(candidate)
+            (entry,) = evaluate(candidate)
         except EvaluationFailed as error:
             trials.add_failed(candidate)
             progress.say(f"candidate {candidate.text} could not be evaluated: {error}")
             raise
+        measured[candidate] = entry
         trials.add(entry)
         return entry.values(quantile)
 
@@ -235,7 +236,7 @@ def _evaluate(
         n_evaluations=settings.n_evaluations,
         population=settings.population,
         seed=settings.seed,
-        quantile_ratio=_quantile_ratio(folder, settings),
+        quantile_ratio=ratio_of_limited(folder, settings),
     )
     scores = _scores(networks, problem, settings, task, folder, progress)
     problem = replace(problem, scores=scores, ahead=crew.ahead)
@@ -297,7 +298,7 @@ def _search(
     with progress.track(settings.n_evaluations, label, n_start=n_known) as update:
         strategy = strategy_named(settings.strategy)
         for n_done, _ in enumerate(search(problem, strategy, known), 1):
-            update(max(n_done, n_known), _best_so_far(measured.values(), settings.limits, box))
+            update(max(n_done, n_known), best_so_far(measured.values(), settings.limits, box))
 
 
 def problem_of(
@@ -348,12 +349,12 @@ def judge_of(networks: Networks, task: Task, settings: RunSettings, folder: Path
     )
 
 
-def evaluator(crew: Crew, settings: RunSettings) -> Evaluator:
-    """What measures the candidates of a run."""
-    return Evaluator(crew, Target(settings.target), settings.reference_fast_s)
+def evaluator(crew: Crew, *settings: RunSettings) -> Evaluator:
+    """What measures the candidates of runs."""
+    return Evaluator(crew, [(Target(s.target), s.reference_fast_s) for s in settings])
 
 
-def _quantile_ratio(folder: Path, settings: RunSettings) -> float:
+def ratio_of_limited(folder: Path, settings: RunSettings) -> float:
     """Limited quantile over the label, of the networks that corrected the table."""
     figures = [figure for _, figure in load_table_networks(folder)]
     ratios = [f.quantile_s(settings.limits.quantile) / f.label_s for f in figures]
@@ -414,7 +415,8 @@ def measure_candidates(
     return [(c, figures[c.text]) for c in candidates if c.text in figures]
 
 
-def _best_so_far(measured: Collection[Evaluated], limits: Limits, box: Floats) -> str:
+def best_so_far(measured: Collection[Evaluated], limits: Limits, box: Floats) -> str:
+    """For people: the best inside the limits, and the share of the box that is beaten."""
     inside = [entry for entry in measured if entry.meets(limits)]
     if not inside:
         return "nothing inside the limits yet"

@@ -124,13 +124,13 @@ def _prepared(given: argparse.Namespace) -> tuple[ElasticSpace, CostTable, Evalu
     profile = DeviceProfile.load(profile_folder(given.profile))
     known = {entry.candidate: entry for entry in Trials(given.work, whole).all()}
     judge = Judge(networks, task, given.work, probe(TARGET).int8_weight_max)
-    measure = Evaluator(Alone(judge, Progress()), TARGET, profile.reference_fast_s)
+    measure = Evaluator(Alone(judge, Progress()), [(TARGET, profile.reference_fast_s)])
     trials = Trials(given.work, whole)
 
     def evaluate(candidate: Candidate) -> Evaluated:
         while candidate not in known:
             try:
-                known[candidate] = measure(candidate)
+                (known[candidate],) = measure(candidate)
                 trials.add(known[candidate])
             except TooNoisy as error:
                 print(f"again: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,11 @@ def judge(networks: MBConvNetworks, task: Task, *, by_loss: bool = False) -> Jud
 def test_an_evaluation_measures_all_three_figures(
     networks: MBConvNetworks, small_task: Task
 ) -> None:
-    evaluate = Evaluator(Alone(judge(networks, small_task), Progress(quiet=True)), Target())
-    entry = patient(lambda: evaluate(MIXED))
+    crew, two = Alone(judge(networks, small_task), Progress(quiet=True)), "local?threads=2"
+    evaluate = Evaluator(crew, [(Target(), ()), (Target(two), ())])
+    entry, other = patient(lambda: evaluate(MIXED))
+    assert replace(other, latency=entry.latency) == entry
+    assert other.latency.conditions.n_threads == 2
     assert entry.candidate == MIXED
     assert entry.accuracy.n_images == 64
     # The label is fitted over blocks: on a busy machine it may lie a little above the median.
