@@ -46,7 +46,14 @@ class Progress:
     clock: Callable[[], float] = time.monotonic
 
     @contextmanager
-    def track(self, n_total: int, label: str, *, n_start: int = 0) -> Iterator[Update]:
+    def track(
+        self,
+        n_total: int,
+        label: str,
+        *,
+        n_start: int = 0,
+        work: Callable[[int], float] = float,
+    ) -> Iterator[Update]:
         """Show the progress of ``n_total`` steps while the block runs.
 
         Args:
@@ -54,6 +61,8 @@ class Progress:
             label: what is being done, for example ``"reading images"``.
             n_start: steps done earlier by a run that is being resumed; they do not count for the
                 pace.
+            work: how much of the work is done after so many steps, in any unit, ascending; for
+                steps that do not take equally long.
 
         Yields:
             A function to call with the steps done and, where there is one, a note: the best so
@@ -63,7 +72,7 @@ class Progress:
             yield _ignore
             return
         stream = sys.stderr if self.stream is None else self.stream
-        shown = _Shown(n_total, label, n_start, stream, self.clock, self.clock())
+        shown = _Shown(n_total, label, n_start, work, stream, self.clock, self.clock())
         try:
             yield shown.update
         finally:
@@ -98,6 +107,7 @@ class _Shown:
     n_total: int
     label: str
     n_start: int
+    work: Callable[[int], float]
     stream: TextIO
     clock: Callable[[], float]
     started_s: float
@@ -132,8 +142,9 @@ class _Shown:
 
     def _tail(self, now_s: float) -> str:
         """Time left at the mean pace so far, time gone, and the note."""
-        elapsed_s, n_new = now_s - self.started_s, self.n_done - self.n_start
-        left_s = elapsed_s / n_new * max(self.n_total - self.n_done, 0) if n_new > 0 else None
+        elapsed_s, done = now_s - self.started_s, self.work(self.n_done)
+        new, to_do = done - self.work(self.n_start), self.work(self.n_total) - done
+        left_s = elapsed_s / new * max(to_do, 0.0) if new > 0 else None
         left = "unknown" if left_s is None else format_time_left(left_s)
         note = f", {self.note}" if self.note else ""
         return f"{format_time_left(elapsed_s)} gone, {left} left{note}"

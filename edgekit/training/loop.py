@@ -22,6 +22,8 @@ from edgekit.training.memory import keep_freed_memory
 from edgekit.training.optimizer import Muon, make_optimizer
 
 LEARNING_RATE, FILTER_RATE = 0.2, 0.03
+_SMALL_COST = 0.6
+"""Time of a step on images of three quarters of the side, relative to the full side."""
 
 SAMPLINGS = ("sandwich", "nested")
 """Which networks of a set of shared weights a step trains.
@@ -174,6 +176,20 @@ class Averaged:
             parameter.copy_(self.shadow[name])
 
 
+def _alike(done: float) -> float:
+    return 1.0
+
+
+def _work(
+    recipe: TrainRecipe, n_steps: int, cost: Callable[[float], float]
+) -> Callable[[int], float]:
+    """Work that is done after so many steps."""
+    done = np.arange(n_steps) / n_steps
+    side = np.where(done < recipe.small_share, _SMALL_COST, 1.0)
+    total = np.concatenate([[0.0], np.cumsum(side * [cost(share) for share in done.tolist()])])
+    return lambda n: float(total[n])
+
+
 def train(
     model: nn.Module,
     objective: Objective,
@@ -183,6 +199,7 @@ def train(
     progress: Progress,
     label: str,
     checkpoint: Path | None = None,
+    cost: Callable[[float], float] = _alike,
 ) -> None:
     """Train ``model`` in place and leave the averaged weights in it.
 
@@ -197,6 +214,8 @@ def train(
         progress: where the bar is drawn.
         label: what the bar says.
         checkpoint: file to resume from and to write to; None keeps nothing.
+        cost: of a step of the objective relative to others, when such a share of the steps lies
+            behind it; so that the time left is told right.
 
     Raises:
         InputError: the checkpoint is damaged or belongs to another recipe, or the loss is no
@@ -221,7 +240,8 @@ def train(
     keep_freed_memory()
     model.train()
     smooth_loss = float("nan")
-    with progress.track(n_steps, label, n_start=first) as update:
+    work = _work(recipe, n_steps, cost)
+    with progress.track(n_steps, label, n_start=first, work=work) as update:
         for step, x, y in batches:
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * schedule_at(step, n_steps)

@@ -56,6 +56,15 @@ def test_steps_of_an_earlier_run_do_not_count_for_the_pace() -> None:
     assert "training: 95/100, 0:30 gone, 0:30 left" in stream.getvalue()
 
 
+def test_steps_that_take_longer_later_are_foreseen() -> None:
+    stream, clock = io.StringIO(), _Clock()
+    work = {0: 0.0, 60: 30.0, 100: 70.0}.__getitem__
+    with Progress(stream=stream, clock=clock).track(100, "training", work=work) as update:
+        clock.now_s += 30
+        update(60)
+    assert stream.getvalue().startswith("training: 60/100, 0:30 gone, 0:40 left\n")
+
+
 def test_quiet_shows_nothing_however_long_it_takes() -> None:
     stream, clock = io.StringIO(), _Clock()
     with Progress(quiet=True, stream=stream, clock=clock).track(10, "reading") as update:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.training.distil import distilling_objective
+from edgekit.training.distil import distilling_objective, taught_cost
 from edgekit.training.loop import Step
 from edgekit.training.losses import cross_entropy, distillation
 
@@ -31,3 +31,13 @@ def test_the_teacher_gives_way_to_the_labels(
     assert loss == pytest.approx(float((1 - share) * labels + share * answers), rel=1e-6)
     assert all(parameter.grad is not None for parameter in student.parameters())
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_a_step_under_a_teacher_costs_more(make_net: Callable[[], nn.Module]) -> None:
+    student, x = make_net().train(), torch.randn(8, 3, 16, 16)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    cost = taught_cost(student, make_net(), x)
+    assert cost(0.0) == cost(0.49) > 1
+    assert cost(0.5) == cost(1.0) == 1
+    assert student.training
+    assert all(torch.equal(before[name], v) for name, v in student.state_dict().items())

@@ -23,9 +23,9 @@ from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.mbconv.supernet import Supernet
 from edgekit.search.mbconv.supernet_training import train_supernet
 from edgekit.search.space import int8_blocks
-from edgekit.training.augment import evaluation_batches
+from edgekit.training.augment import evaluation_batches, to_tensor
 from edgekit.training.batchnorm import reestimate
-from edgekit.training.distil import distilling_objective, labelled_objective
+from edgekit.training.distil import distilling_objective, labelled_objective, taught_cost
 from edgekit.training.layers import folded
 from edgekit.training.loop import TrainRecipe, train
 from edgekit.training.losses import cross_entropy
@@ -147,18 +147,29 @@ class MBConvNetworks:
         """Under the largest network at first; see ``distilling_objective``. Else by the labels."""
         if self.net is None:
             objective = labelled_objective(net, recipe.label_smoothing)
-        else:
-            teacher = self.net.extract(self.space.largest())
-            self.reestimate(teacher, task, N_NORM_IMAGES)
-            objective = distilling_objective(net, folded(teacher), recipe.label_smoothing)
+            train(
+                net,
+                objective,
+                task,
+                recipe,
+                progress=progress,
+                label="training",
+                checkpoint=checkpoint,
+            )
+            return
+        largest = self.net.extract(self.space.largest())
+        self.reestimate(largest, task, N_NORM_IMAGES)
+        teacher = folded(largest)
+        some = to_tensor(task.train.images[: recipe.batch_size], task.preprocessing)
         train(
             net,
-            objective,
+            distilling_objective(net, teacher, recipe.label_smoothing),
             task,
             recipe,
             progress=progress,
-            label="fine-tuning" if self.net else "training",
+            label="fine-tuning",
             checkpoint=checkpoint,
+            cost=taught_cost(net, teacher, some),
         )
 
     def fit_for_int8(
