@@ -43,6 +43,7 @@ from edgekit.cli_options import (
     Study,
     Supernet,
     TargetText,
+    Trainers,
     WorkerCount,
     print_result,
 )
@@ -158,6 +159,7 @@ def search(
     study: Study = "",
     workers: WorkerCount = 0,
     ray: RayAddress = "",
+    trainers: Trainers = 1,
     quick: Quick = False,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -173,7 +175,7 @@ def search(
     from edgekit.search.workers import Staff
     from edgekit.workflow import run_search, run_search_on_devices, space_for
 
-    staff, progress = Staff(workers, ray), Progress(quiet=as_json)
+    staff, progress = Staff(workers, ray, trainers), Progress(quiet=as_json)
     folders = {path.name: profile_folder(path) for path in profile}
     if len(folders) < len(profile):
         raise InputError(
@@ -238,6 +240,7 @@ def resume(
     model: Model = None,
     workers: WorkerCount = 0,
     ray: RayAddress = "",
+    trainers: Trainers = 1,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a search that was interrupted."""
@@ -248,7 +251,7 @@ def resume(
     from edgekit.spaces import module_space
     from edgekit.workflow import resume_search, task_of
 
-    staff, progress = Staff(workers, ray), Progress(quiet=as_json)
+    staff, progress = Staff(workers, ray, trainers), Progress(quiet=as_json)
     task = task_of(read_settings(run), progress)
     space = module_space(model, task) if model else None
     _print_run(resume_search(run, task, space=space, staff=staff, progress=progress), as_json)
@@ -367,6 +370,7 @@ def fit(
     study: Study = "",
     workers: WorkerCount = 0,
     ray: RayAddress = "",
+    trainers: Trainers = 1,
     quick: Quick = False,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -381,7 +385,7 @@ def fit(
     from edgekit.workflow import REPORT
     from edgekit.workflow import fit as fit_space
 
-    staff, progress = Staff(workers, ray), Progress(quiet=as_json)
+    staff, progress = Staff(workers, ray, trainers), Progress(quiet=as_json)
     task = _normalised(_load(data, seed, resolution, progress), mean, std)
     fitted = fit_space(
         task,

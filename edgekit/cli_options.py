@@ -96,6 +96,10 @@ WorkerCount = Annotated[
         "--workers", min=0, help="Processes that train and judge candidates, a thread each."
     ),
 ]
+Trainers = Annotated[
+    int,
+    typer.Option("--trainers", min=1, help="Processes that train shared weights together."),
+]
 RayAddress = Annotated[
     str,
     typer.Option("--ray", help="Where the workers are: a Ray cluster, auto or ray://HOST:PORT."),

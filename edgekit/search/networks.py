@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from edgekit.core.task import Preprocessing, Split, Task
 from edgekit.search.costs import LoweredSpace
 from edgekit.search.space import SearchSpace
 from edgekit.training.loop import TrainRecipe
+from edgekit.training.ranks import ALONE, Ranks, together
 
 WEIGHTS = "supernet.safetensors"
 """File in a run folder that holds the trained weights."""
@@ -51,7 +53,13 @@ class Networks(Protocol):
         """What may be chosen."""
 
     def train(
-        self, task: Task, recipe: TrainRecipe | None, folder: Path, *, progress: Progress
+        self,
+        task: Task,
+        recipe: TrainRecipe | None,
+        folder: Path,
+        *,
+        progress: Progress,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Train the weights, go on training, or load what a run folder holds of them.
 
@@ -61,6 +69,8 @@ class Networks(Protocol):
                 none the networks share none.
             folder: run folder; checkpoints and the weights are written there.
             progress: where bars are drawn.
+            ranks: this process among those that train together; the others than the first only
+                help, and hold nothing of use afterwards.
         """
 
     def lowered(self, folder: Path, *, n_threads: int, progress: Progress) -> LoweredSpace:
@@ -150,3 +160,33 @@ class Networks(Protocol):
 
     def block_paths(self, net: nn.Module) -> Mapping[str, str]:
         """Block name by the path of its module, of a network from ``extract``."""
+
+
+def train_together(
+    networks: Networks,
+    task: Task,
+    recipe: TrainRecipe | None,
+    folder: Path,
+    *,
+    n_processes: int,
+    progress: Progress,
+) -> None:
+    """``Networks.train`` by several processes, each on its share of every batch.
+
+    Args:
+        networks: trained in place.
+        task: as ``Networks.train`` takes it.
+        recipe: as ``Networks.train`` takes it.
+        folder: as ``Networks.train`` takes it.
+        n_processes: 1 or more; a divisor of the batch size.
+        progress: where bars are drawn.
+    """
+    n = 1 if recipe is None or (folder / WEIGHTS).is_file() else n_processes
+    with together(n, partial(_help, networks, task, recipe, folder)) as ranks:
+        networks.train(task, recipe, folder, progress=progress, ranks=ranks)
+
+
+def _help(
+    networks: Networks, task: Task, recipe: TrainRecipe | None, folder: Path, ranks: Ranks
+) -> None:
+    networks.train(task, recipe, folder, progress=Progress(quiet=True), ranks=ranks)

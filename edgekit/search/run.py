@@ -29,7 +29,7 @@ from edgekit.search.evaluate import SEARCH_INTERVAL, Crew, Evaluator, Judge
 from edgekit.search.evaluated import Evaluated, front
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.metrics.pool import scored_pool
-from edgekit.search.networks import Networks
+from edgekit.search.networks import Networks, train_together
 from edgekit.search.protocol.feasibility import nearest, unreachable
 from edgekit.search.protocol.loop import search
 from edgekit.search.protocol.pareto import hypervolume
@@ -185,7 +185,14 @@ def execute(
     """
     trials = Trials(folder, networks.space, settings.study)
     gated = settings.strategy in BY_GATES
-    networks.train(task, None if gated else settings.training, folder, progress=progress)
+    train_together(
+        networks,
+        task,
+        None if gated else settings.training,
+        folder,
+        n_processes=staff.n_trainers,
+        progress=progress,
+    )
     table = cost_table(folder, networks, settings, predictor, progress=progress)
     measured = {entry.candidate: entry for entry in trials.all()}
     n_known = len(measured) + len(trials.failed())

@@ -22,7 +22,7 @@ from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.search.costs import CostTable
 from edgekit.search.evaluate import Crew
 from edgekit.search.evaluated import Evaluated
-from edgekit.search.networks import WEIGHTS, Networks
+from edgekit.search.networks import WEIGHTS, Networks, train_together
 from edgekit.search.protocol.loop import search
 from edgekit.search.protocol.problem import Floats, Objective, SearchProblem, Values
 from edgekit.search.run import (
@@ -128,7 +128,14 @@ def execute_on_devices(
     names = list(folders)
     trials = {n: Trials(folders[n], networks.space, settings[n].study) for n in names}
     first = folders[names[0]]
-    networks.train(task, settings[names[0]].training, first, progress=progress)
+    train_together(
+        networks,
+        task,
+        settings[names[0]].training,
+        first,
+        n_processes=staff.n_trainers,
+        progress=progress,
+    )
     for name in names[1:]:
         if (first / WEIGHTS).is_file() and not (folders[name] / WEIGHTS).is_file():
             shutil.copyfile(first / WEIGHTS, folders[name] / WEIGHTS)

@@ -285,22 +285,28 @@ def _die_with_parent() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Staff:
-    """Who judges candidates; what is found does not depend on how many workers there are.
+    """Who trains and judges; what is found does not depend on how many workers there are.
 
     Attributes:
         n_workers: processes of one thread each; 0 for none but this one, with all its threads.
         ray: address of a Ray cluster they are on, as ``RayCluster`` takes it; empty for here.
+        n_trainers: processes that train shared weights together, each on its share of a batch and
+            with its share of the threads; 1 for this one. Sums are rounded in another order, so
+            the weights are not those of one process.
 
     Raises:
-        InputError: a number below 0, or a cluster without workers.
+        InputError: a number out of its range, or a cluster without workers.
     """
 
     n_workers: int = 0
     ray: str = ""
+    n_trainers: int = 1
 
     def __post_init__(self) -> None:
         if self.n_workers < 0:
             raise InputError(f"workers are counted from 0, got {self.n_workers}")
+        if self.n_trainers < 1:
+            raise InputError(f"at least one process trains, got {self.n_trainers}")
         if self.ray and not self.n_workers:
             raise InputError(
                 f"a cluster needs workers, got {self.ray} with 0; say how many (--workers)"

@@ -20,6 +20,7 @@ from edgekit.training.augment import steps_per_epoch, training_batches
 from edgekit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgekit.training.memory import keep_freed_memory
 from edgekit.training.optimizer import Muon, make_optimizer
+from edgekit.training.ranks import ALONE, Ranks
 
 LEARNING_RATE, FILTER_RATE = 0.2, 0.03
 _SMALL_COST = 0.6
@@ -200,6 +201,7 @@ def train(
     label: str,
     checkpoint: Path | None = None,
     cost: Callable[[float], float] = _alike,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train ``model`` in place and leave the averaged weights in it.
 
@@ -216,6 +218,7 @@ def train(
         checkpoint: file to resume from and to write to; None keeps nothing.
         cost: of a step of the objective relative to others, when such a share of the steps lies
             behind it; so that the time left is told right.
+        ranks: this process among those that train together; the first writes the checkpoint.
 
     Raises:
         InputError: the checkpoint is damaged or belongs to another recipe, or the loss is no
@@ -245,17 +248,23 @@ def train(
         for step, x, y in batches:
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * schedule_at(step, n_steps)
+            x, y = ranks.share(x, y)
             if step < recipe.small_share * n_steps:
                 x = three_quarters(x)
             optimizer.zero_grad(set_to_none=True)
             rng = np.random.default_rng((recipe.seed, 2, step))
             loss = objective(x, y, Step(rng, step / n_steps))
             _check_finite(loss, step)
+            ranks.average(model)
             optimizer.step()
             average.update(model, step)
             smooth_loss = loss if math.isnan(smooth_loss) else 0.98 * smooth_loss + 0.02 * loss
             done = step + 1
-            if checkpoint and (done % recipe.checkpoint_every == 0 or done == n_steps):
+            if (
+                checkpoint
+                and ranks.is_first
+                and (done % recipe.checkpoint_every == 0 or done == n_steps)
+            ):
                 _store(checkpoint, model, optimizer, average, recipe, done)
             update(done, f"loss {smooth_loss:.3f}")
     average.copy_to(model)

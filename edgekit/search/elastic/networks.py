@@ -39,6 +39,7 @@ from edgekit.training.augment import evaluation_batches, spread_batches
 from edgekit.training.checkpoint import load_weights, recipe_of, save_weights
 from edgekit.training.loop import TrainRecipe, train
 from edgekit.training.losses import cross_entropy
+from edgekit.training.ranks import ALONE, Ranks
 
 N_NORM_IMAGES = 1000
 _N_SENSITIVITY = 256
@@ -128,7 +129,13 @@ class ElasticNetworks:
         self._begin(is_adapted=state["is_adapted"])
 
     def train(
-        self, task: Task, recipe: TrainRecipe | None, folder: Path, *, progress: Progress
+        self,
+        task: Task,
+        recipe: TrainRecipe | None,
+        folder: Path,
+        *,
+        progress: Progress,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Sort channels, adapt the weights unless ``recipe`` is None, measure every choice alone.
 
@@ -156,8 +163,11 @@ class ElasticNetworks:
                     progress=progress,
                     label="adapting the network",
                     checkpoint=folder / _ADAPTING,
+                    ranks=ranks,
                 )
                 elastic.eval()
+            if not ranks.is_first:
+                return
             batches = list(spread_batches(task.calibration, task.preprocessing, _N_SENSITIVITY))
             space.harms = measure_harms(space, batches, progress=progress)
             save_weights(done, self._state(), text)

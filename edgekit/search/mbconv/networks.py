@@ -29,6 +29,7 @@ from edgekit.training.distil import distilling_objective, labelled_objective, ta
 from edgekit.training.layers import folded
 from edgekit.training.loop import TrainRecipe, train
 from edgekit.training.losses import cross_entropy
+from edgekit.training.ranks import ALONE, Ranks
 from edgekit.training.simulate import Ranges, block_paths, record_ranges, simulated
 
 N_NORM_IMAGES = 1000
@@ -96,12 +97,20 @@ class MBConvNetworks:
         self.net: Supernet | None = Supernet(space)
 
     def train(
-        self, task: Task, recipe: TrainRecipe | None, folder: Path, *, progress: Progress
+        self,
+        task: Task,
+        recipe: TrainRecipe | None,
+        folder: Path,
+        *,
+        progress: Progress,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Train the supernet; see ``train_supernet``. Without a recipe there is none."""
         self.net = None
         if recipe is not None:
-            self.net = train_supernet(self.space, task, recipe, folder, progress=progress)
+            self.net = train_supernet(
+                self.space, task, recipe, folder, progress=progress, ranks=ranks
+            )
 
     def lowered(self, folder: Path, *, n_threads: int, progress: Progress) -> BlockKernels:
         """Every block in every context, as the runtime runs it."""

@@ -15,6 +15,7 @@ from edgekit.search.mbconv.supernet import Supernet, nested_objective, sandwich_
 from edgekit.search.networks import WEIGHTS
 from edgekit.training.checkpoint import load_weights, save_weights
 from edgekit.training.loop import Objective, TrainRecipe, train
+from edgekit.training.ranks import Ranks
 
 LARGEST_SHARE = 0.7
 
@@ -26,6 +27,7 @@ def train_supernet(
     folder: Path,
     *,
     progress: Progress,
+    ranks: Ranks,
 ) -> Supernet:
     """Train, or go on training, or load the finished supernet of a run folder.
 
@@ -40,6 +42,7 @@ def train_supernet(
         recipe: hyper-parameters of both parts; epochs are counted over both.
         folder: run folder; checkpoints and ``supernet.safetensors`` are written there.
         progress: where bars are drawn.
+        ranks: this process among those that train together; the first writes files.
 
     Returns:
         The supernet with averaged weights.
@@ -60,7 +63,18 @@ def train_supernet(
     for name, phase, objective in _phases(net, recipe):
         label = f"supernet: {name}"
         checkpoint = folder / f"supernet-{name}.safetensors"
-        train(net, objective, task, phase, progress=progress, label=label, checkpoint=checkpoint)
+        train(
+            net,
+            objective,
+            task,
+            phase,
+            progress=progress,
+            label=label,
+            checkpoint=checkpoint,
+            ranks=ranks,
+        )
+    if not ranks.is_first:
+        return net
     save_weights(done, net.state_dict(), recipe.text)
     for name, *_ in _phases(net, recipe):
         (folder / f"supernet-{name}.safetensors").unlink()
