@@ -25,10 +25,6 @@ _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 _PATIENCE = timedelta(minutes=10)
 
 
-class RanksLost(EdgekitError):
-    """A process of those that train together ended."""
-
-
 @dataclass(frozen=True, slots=True)
 class Ranks:
     """One of the processes that train together.
@@ -67,7 +63,7 @@ class Ranks:
         """Make every gradient the mean over all processes.
 
         Raises:
-            RanksLost: another one ended.
+            EdgekitError: another one ended.
         """
         if self.n == 1:
             return
@@ -76,7 +72,7 @@ class Ranks:
         try:
             dist.all_reduce(flat)
         except RuntimeError as error:
-            raise RanksLost(
+            raise EdgekitError(
                 "all processes that train together must live, one ended: "
                 f"{str(error).splitlines()[0]}; the same command goes on from the checkpoint"
             ) from error

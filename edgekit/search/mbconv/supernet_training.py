@@ -15,7 +15,7 @@ from edgekit.search.mbconv.supernet import Supernet, nested_objective, sandwich_
 from edgekit.search.networks import WEIGHTS
 from edgekit.training.checkpoint import load_weights, save_weights
 from edgekit.training.loop import Objective, TrainRecipe, train
-from edgekit.training.ranks import Ranks
+from edgekit.training.ranks import ALONE, Ranks
 
 LARGEST_SHARE = 0.7
 
@@ -27,7 +27,7 @@ def train_supernet(
     folder: Path,
     *,
     progress: Progress,
-    ranks: Ranks,
+    ranks: Ranks = ALONE,
 ) -> Supernet:
     """Train, or go on training, or load the finished supernet of a run folder.
 
