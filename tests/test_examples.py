@@ -112,7 +112,7 @@ def test_fit_transformers_cnn(line: Line, tmp_path: Path, run_briefly: Callable[
 def test_fit_cifar_resnet(
     line: Line, data_dir: Path, tmp_path: Path, run_briefly: Callable[..., str]
 ) -> None:
-    few = ("--images", "500", "--evaluations", "2", "--table", "2")
+    few = ("--images", "500", "--evaluations", "1", "--table", "2")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     weights = data_dir / "weights" / "cifar10_resnet20.safetensors"
     some = parquet.read_table(data_dir / "cifar10" / "test-00000-of-00001.parquet")[:2_000]

@@ -115,7 +115,7 @@ def test_costs_are_the_sum_of_the_kernels_and_name_what_is_not_known(
 ) -> None:
     space = networks.space
     table = kernels.priced(predictor)
-    genes = space.sample(20, np.random.default_rng(3))
+    genes = space.sample(8, np.random.default_rng(3))
     costs = table.latencies_s(genes)
     sizes = table.sizes_bytes(genes)
     for row, cost, size in zip(genes.tolist(), costs, sizes, strict=True):
