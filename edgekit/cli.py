@@ -176,7 +176,7 @@ def search(
     from edgekit.workflow import run_search, run_search_on_devices, space_for
 
     staff, progress = Staff(workers, ray, trainers), Progress(quiet=as_json)
-    folders = {path.name: profile_folder(path) for path in profile}
+    folders = {path.resolve().name: profile_folder(path) for path in profile}
     if len(folders) < len(profile):
         raise InputError(
             "several profiles are told apart by the names of their folders, got "

@@ -154,7 +154,7 @@ def run_search(
         TooNoisy: a latency could not be had; call again to go on.
     """
     folder, effort = Path(out), effort or _effort_for(strategy, space)
-    _check_search(space, strategy, effort, supernet, task, seed)
+    _check_search(space, strategy, effort, supernet, task, seed, staff)
     settings = _settings(
         space,
         task,
@@ -236,7 +236,7 @@ def run_search_on_devices(
             "makes up its mind for one device; take simq or another"
         )
     effort = effort or _effort_for(strategy, space)
-    _check_search(space, strategy, effort, supernet, task, seed)
+    _check_search(space, strategy, effort, supernet, task, seed, staff)
     known_folders = profile_folders or {}
     settings = {
         name: _settings(
@@ -284,9 +284,15 @@ def _check_search(
     supernet: Path | None,
     task: Task,
     seed: int,
+    staff: Staff | None,
 ) -> None:
     """All that can be refused before any work."""
     check_strategy(strategy, space)
+    if staff is not None and effort.batch_size % staff.n_trainers:
+        raise InputError(
+            f"a batch of {effort.batch_size} is shared evenly among the processes that train, got "
+            f"{staff.n_trainers}; take a divisor of it (--trainers)"
+        )
     _check_work(space, strategy, effort, supernet)
     if supernet is not None:
         _check_supernet(supernet, space, task, seed)
@@ -642,7 +648,7 @@ def fit(
     fitting_recipe(chosen, task)
     check_study(study)
     work = effort or _effort_for(strategy, chosen)
-    _check_search(chosen, strategy, work, supernet, task, seed)
+    _check_search(chosen, strategy, work, supernet, task, seed, staff)
     check_place(out / "bundle")
     if profile is None:
         folder = out / "profile"

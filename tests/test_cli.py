@@ -168,6 +168,14 @@ WRONG = {
         (*READY, "--ray", "auto"),
         "a cluster needs workers, got auto with 0",
     ),
+    "search: a cluster that does not answer": (
+        (*READY, "--workers", "1", "--ray", "ray://127.0.0.1:1"),
+        "a Ray cluster must answer at its address",
+    ),
+    "search: trainers that cannot share a batch": (
+        (*READY, "--trainers", "3"),
+        "a batch of 64 is shared evenly among the processes that train, got 3",
+    ),
     "search: a study elsewhere": (
         (*READY, "--study", "mysql://host/name"),
         "a study lies in the run folder or in postgresql://USER@HOST/NAME",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import pickle
@@ -38,15 +39,11 @@ class RayCluster:
     """
 
     def __init__(self, judge: Judge, address: str) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingExtra(
-                "a cluster needs Ray, it is not installed; run: pip install 'edgekit[ray]'"
-            ) from error
+        check_cluster(address)
+        import ray
+
         self._ray = ray
         if not ray.is_initialized():
-            _check_reachable(address)
             try:
                 ray.init(
                     address,
@@ -75,8 +72,15 @@ class RayCluster:
         return [by_ref[ref] for ref in done]
 
 
-def _check_reachable(address: str) -> None:
-    """Ray itself would wait for a minute and more, and then end the process."""
+def check_cluster(address: str) -> None:
+    """Check what can be checked of a cluster before any work; see ``RayCluster``.
+
+    Ray itself would wait for a minute and more for an address, and then end the process.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtra(
+            "a cluster needs Ray, it is not installed; run: pip install 'edgekit[ray]'"
+        )
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host:  # auto, local
         return

@@ -295,7 +295,8 @@ class Staff:
             the weights are not those of one process.
 
     Raises:
-        InputError: a number out of its range, or a cluster without workers.
+        InputError: a number out of its range, a cluster without workers or that does not answer.
+        MissingExtra: a cluster, and Ray is not installed.
     """
 
     n_workers: int = 0
@@ -311,6 +312,10 @@ class Staff:
             raise InputError(
                 f"a cluster needs workers, got {self.ray} with 0; say how many (--workers)"
             )
+        if self.ray:
+            from edgekit.search.ray_workers import check_cluster
+
+            check_cluster(self.ray)
 
     @contextmanager
     def at_work(self, judge: Judge, n_architecture: int, progress: Progress) -> Iterator[Crew]:

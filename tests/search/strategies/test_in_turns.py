@@ -48,7 +48,8 @@ def problem(space: MBConvSpace, limits_s: tuple[float, float], n: int = 24) -> S
 @pytest.mark.parametrize("name", ABLE)
 def test_the_protocol_is_kept(space: MBConvSpace, name: str) -> None:
     one = problem(space, (np.inf, np.inf), n=14)
-    check_strategy(InTurns(STRATEGIES[name], parts_of(2)), one)
+    history = check_strategy(InTurns(STRATEGIES[name], parts_of(2)), one)
+    assert len(history) == 14
 
 
 def test_each_device_and_the_compromise_have_their_turns(space: MBConvSpace) -> None:
