@@ -50,7 +50,7 @@ from edgekit.search.run import Run, execute
 from edgekit.search.settings import RunSettings, read_settings, write_settings
 from edgekit.search.several import DeviceRuns, execute_on_devices
 from edgekit.search.space import precisions_of
-from edgekit.search.store import TABLE_NETWORKS, check_study
+from edgekit.search.store import TABLE_NETWORKS, reach_study
 from edgekit.search.strategies import BY_GATES, BY_SCORES, check_strategy
 from edgekit.search.workers import Staff
 from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
@@ -154,7 +154,7 @@ def run_search(
         TooNoisy: a latency could not be had; call again to go on.
     """
     folder, effort = Path(out), effort or _effort_for(strategy, space)
-    _check_search(space, strategy, effort, supernet, task, seed, staff)
+    _check_search(space, strategy, effort, supernet, task, seed, staff, study)
     settings = _settings(
         space,
         task,
@@ -236,7 +236,7 @@ def run_search_on_devices(
             "makes up its mind for one device; take simq or another"
         )
     effort = effort or _effort_for(strategy, space)
-    _check_search(space, strategy, effort, supernet, task, seed, staff)
+    _check_search(space, strategy, effort, supernet, task, seed, staff, study)
     known_folders = profile_folders or {}
     settings = {
         name: _settings(
@@ -285,14 +285,12 @@ def _check_search(
     task: Task,
     seed: int,
     staff: Staff | None,
+    study: str,
 ) -> None:
     """All that can be refused before any work."""
     check_strategy(strategy, space)
-    if staff is not None and effort.batch_size % staff.n_trainers:
-        raise InputError(
-            f"a batch of {effort.batch_size} is shared evenly among the processes that train, got "
-            f"{staff.n_trainers}; take a divisor of it (--trainers)"
-        )
+    (staff or Staff()).check(effort.batch_size)
+    reach_study(study)
     _check_work(space, strategy, effort, supernet)
     if supernet is not None:
         _check_supernet(supernet, space, task, seed)
@@ -411,6 +409,8 @@ def resume_search(
     """
     folder, progress = Path(folder), progress or Progress()
     settings = read_settings(folder)
+    recipe, staff = settings.training or settings.query, staff or Staff()
+    staff.check(recipe.batch_size if recipe else staff.n_trainers)
     task = task or task_of(settings, progress)
     if task.source["sha256"] != settings.data_sha256:
         raise InputError(
@@ -646,9 +646,8 @@ def fit(
         else space
     )
     fitting_recipe(chosen, task)
-    check_study(study)
     work = effort or _effort_for(strategy, chosen)
-    _check_search(chosen, strategy, work, supernet, task, seed, staff)
+    _check_search(chosen, strategy, work, supernet, task, seed, staff, study)
     check_place(out / "bundle")
     if profile is None:
         folder = out / "profile"

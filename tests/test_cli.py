@@ -172,6 +172,14 @@ WRONG = {
         (*READY, "--workers", "1", "--ray", "ray://127.0.0.1:1"),
         "a Ray cluster must answer at its address",
     ),
+    "search: no cluster here": (
+        (*READY, "--workers", "1", "--ray", "auto"),
+        "a Ray cluster must answer at its address, 'auto' does not",
+    ),
+    "search: a study that does not answer": (
+        (*READY, "--study", "postgresql://nobody@127.0.0.1:1/none"),
+        "a study must be a database that answers",
+    ),
     "search: trainers that cannot share a batch": (
         (*READY, "--trainers", "3"),
         "a batch of 64 is shared evenly among the processes that train, got 3",

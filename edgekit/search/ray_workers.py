@@ -39,23 +39,7 @@ class RayCluster:
     """
 
     def __init__(self, judge: Judge, address: str) -> None:
-        check_cluster(address)
-        import ray
-
-        self._ray = ray
-        if not ray.is_initialized():
-            try:
-                ray.init(
-                    address,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-                raise InputError(
-                    f"a Ray cluster must answer at its address, {address!r} does not: {error}; "
-                    "start one with: ray start --head"
-                ) from error
+        self._ray = ray = connected(address)
         self._judge = ray.put(pickle.dumps(judge))
         self._actor = ray.remote(num_cpus=1, max_restarts=0)(_Actor)
         self._here = ray.get_runtime_context().get_node_id()
@@ -72,25 +56,29 @@ class RayCluster:
         return [by_ref[ref] for ref in done]
 
 
-def check_cluster(address: str) -> None:
-    """Check what can be checked of a cluster before any work; see ``RayCluster``.
-
-    Ray itself would wait for a minute and more for an address, and then end the process.
-    """
+def connected(address: str) -> Any:
+    """The module ``ray``, connected to a cluster; see ``RayCluster``."""
     if importlib.util.find_spec("ray") is None:
         raise MissingExtra(
             "a cluster needs Ray, it is not installed; run: pip install 'edgekit[ray]'"
         )
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host:  # auto, local
-        return
+    import ray
+
+    if ray.is_initialized():
+        return ray
     try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-    except (OSError, ValueError) as error:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host:  # Ray itself would wait for a minute and more, and then end the process
+            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+        ray.init(
+            address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"a Ray cluster must answer at its address, {address!r} does not: {error}; start one "
             "with: ray start --head"
         ) from error
+    return ray
 
 
 class _Actor:

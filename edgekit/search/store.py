@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -62,6 +62,36 @@ def check_study(url: str) -> None:
         )
 
 
+def reach_study(url: str) -> None:
+    """Connect once to a database of trials that is not in the run folder.
+
+    Args:
+        url: as ``check_study`` takes it.
+
+    Raises:
+        InputError: it does not answer; or as ``check_study``.
+    """
+    check_study(url)
+    if not url:
+        return
+    try:
+        create_engine(_with_driver(url), poolclass=NullPool).connect().close()
+    except OperationalError as error:
+        raise _unreachable(url, error) from error
+
+
+def _with_driver(url: str) -> URL:
+    return make_url(url).set(drivername=f"{_POSTGRESQL}+{_DRIVER}")
+
+
+def _unreachable(study: str, error: OperationalError) -> InputError:
+    reason = " ".join(str(error.orig).split())
+    return InputError(
+        f"a study must be a database that answers, {study} does not: {reason}; check the server "
+        "and PGPASSWORD"
+    )
+
+
 class Trials:
     """Measured candidates of one run.
 
@@ -87,7 +117,7 @@ class Trials:
         url, name = f"sqlite:///{folder / DATABASE}", _STUDY
         if study:
             check_study(study)
-            url = make_url(study).set(drivername=f"{_POSTGRESQL}+{_DRIVER}").render_as_string()
+            url = _with_driver(study).render_as_string()
             name = f"edgekit-{hashlib.sha256((folder / RUN_FILE).read_bytes()).hexdigest()[:16]}"
         try:
             # A trial is written every few seconds or minutes: no connection is kept in between.
@@ -101,15 +131,11 @@ class Trials:
                 load_if_exists=True,
             )
         except OperationalError as error:
-            reason = " ".join(str(error.orig).split())
-            where = study or folder / DATABASE
-            advice = (
-                "check the server and PGPASSWORD"
-                if study
-                else "choose the folder of the right run"
-            )
+            if study:
+                raise _unreachable(study, error) from error
             raise InputError(
-                f"a study must be a database that answers, {where} does not: {reason}; {advice}"
+                f"{DATABASE} must be a database that answers, {folder / DATABASE} does not: "
+                f"{error.orig}; choose the folder of the right run"
             ) from error
         except DatabaseError as error:
             raise InputError(

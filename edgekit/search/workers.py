@@ -295,8 +295,7 @@ class Staff:
             the weights are not those of one process.
 
     Raises:
-        InputError: a number out of its range, a cluster without workers or that does not answer.
-        MissingExtra: a cluster, and Ray is not installed.
+        InputError: a number out of its range, or a cluster without workers.
     """
 
     n_workers: int = 0
@@ -312,10 +311,26 @@ class Staff:
             raise InputError(
                 f"a cluster needs workers, got {self.ray} with 0; say how many (--workers)"
             )
-        if self.ray:
-            from edgekit.search.ray_workers import check_cluster
 
-            check_cluster(self.ray)
+    def check(self, batch_size: int) -> None:
+        """Refuse before any work what could not be done after it.
+
+        Args:
+            batch_size: images of a batch that trainers share.
+
+        Raises:
+            InputError: they cannot share it evenly, or the cluster does not answer.
+            MissingExtra: a cluster, and Ray is not installed.
+        """
+        if batch_size % self.n_trainers:
+            raise InputError(
+                f"a batch of {batch_size} is shared evenly among the processes that train, got "
+                f"{self.n_trainers}; take a divisor of it (--trainers)"
+            )
+        if self.ray:
+            from edgekit.search.ray_workers import connected
+
+            connected(self.ray)
 
     @contextmanager
     def at_work(self, judge: Judge, n_architecture: int, progress: Progress) -> Iterator[Crew]:
