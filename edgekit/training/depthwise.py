@@ -26,7 +26,7 @@ def depthwise_conv(x: torch.Tensor, weight: torch.Tensor, stride: int) -> torch.
         ``(n, c, ceil(h / stride), ceil(w / stride))``.
     """
     kernel = weight.shape[-1]
-    if kernel > _COLUMNS and x.shape[-1] <= kernel:
+    if kernel > _COLUMNS and x.shape[-1] <= kernel and x.device.type == "cpu":
         result: torch.Tensor = _SmallPlane.apply(x, weight, stride)  # type: ignore[no-untyped-call]
         return result
     return F.conv2d(x, weight, None, stride, kernel // 2, 1, x.shape[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.training.augment import steps_per_epoch, training_batches
 from edgekit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from edgekit.training.device import placed
 from edgekit.training.memory import keep_freed_memory
 from edgekit.training.optimizer import Muon, make_optimizer
 from edgekit.training.ranks import ALONE, Ranks
@@ -202,8 +203,13 @@ def train(
     checkpoint: Path | None = None,
     cost: Callable[[float], float] = _alike,
     ranks: Ranks = ALONE,
+    beside: Sequence[nn.Module] = (),
 ) -> None:
     """Train ``model`` in place and leave the averaged weights in it.
+
+    It runs on the GPU of ``ranks`` if there is one: model and images go there, and the model comes
+    back in the end. Sums on a GPU are not taken in the same order each time, so that two runs
+    agree in about five digits, not in all.
 
     Batch-norm statistics are those of the last steps, not of the averaged weights: re-estimate
     them before use (``edgekit.training.batchnorm``).
@@ -219,11 +225,27 @@ def train(
         cost: of a step of the objective relative to others, when such a share of the steps lies
             behind it; so that the time left is told right.
         ranks: this process among those that train together; the first writes the checkpoint.
+        beside: other modules that the objective runs, such as a teacher.
 
     Raises:
         InputError: the checkpoint is damaged or belongs to another recipe, or the loss is no
             longer finite.
     """
+    with placed([model, *beside], ranks.device):
+        _train(model, objective, task, recipe, progress, label, checkpoint, cost, ranks)
+
+
+def _train(
+    model: nn.Module,
+    objective: Objective,
+    task: Task,
+    recipe: TrainRecipe,
+    progress: Progress,
+    label: str,
+    checkpoint: Path | None,
+    cost: Callable[[float], float],
+    ranks: Ranks,
+) -> None:
     n_steps = recipe.n_steps(len(task.train.labels))
     optimizer = make_optimizer(
         model, recipe.learning_rate, recipe.filter_rate, recipe.weight_decay

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import nn
 
 from edgekit.core.errors import EdgekitError, InputError
+from edgekit.training.device import training_device
 
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 _PATIENCE = timedelta(minutes=10)
@@ -46,8 +47,13 @@ class Ranks:
         """Whether this one shows progress and writes files."""
         return self.rank == 0
 
+    @property
+    def device(self) -> torch.device:
+        """Where this one trains."""
+        return training_device(self.rank)
+
     def share(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every n-th image of a batch ``(images, ...)`` and its label.
+        """Every n-th image of a batch ``(images, ...)`` and its label, on ``device``.
 
         Raises:
             InputError: the batch cannot be shared evenly.
@@ -57,10 +63,11 @@ class Ranks:
                 f"a batch is shared evenly among the processes that train, got {len(x)} images "
                 f"for {self.n}; take a divisor of that"
             )
-        return x[self.rank :: self.n], y[self.rank :: self.n]
+        x, y = x[self.rank :: self.n], y[self.rank :: self.n]
+        return x.to(self.device), y.to(self.device)
 
     def average(self, model: nn.Module) -> None:
-        """Make every gradient the mean over all processes.
+        """Make every gradient the mean over all processes, by way of the main memory.
 
         Raises:
             EdgekitError: another one ended.
@@ -68,7 +75,7 @@ class Ranks:
         if self.n == 1:
             return
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients]).cpu()
         try:
             dist.all_reduce(flat)
         except RuntimeError as error:
@@ -76,7 +83,7 @@ class Ranks:
                 "all processes that train together must live, one ended: "
                 f"{str(error).splitlines()[0]}; the same command goes on from the checkpoint"
             ) from error
-        start = 0
+        flat, start = flat.to(self.device), 0
         for gradient in gradients:
             part = flat[start : start + gradient.numel()]
             gradient.copy_(part.view(gradient.shape) / self.n)

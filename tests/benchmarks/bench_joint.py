@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
+from torch import nn
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import TooNoisy
@@ -36,6 +38,7 @@ from edgekit.devices.profile import DeviceProfile
 from edgekit.devices.shipped import profile_folder
 from edgekit.effort import FULL_MODULE
 from edgekit.search.costs import CostTable
+from edgekit.search.elastic.networks import ElasticNetworks
 from edgekit.search.elastic.space import ElasticSpace
 from edgekit.search.evaluate import Alone, Evaluator, Judge
 from edgekit.search.evaluated import Evaluated, front
@@ -45,6 +48,7 @@ from edgekit.search.space import Genes
 from edgekit.search.store import Trials
 from edgekit.search.strategies import strategy_named
 from edgekit.spaces import networks_of, space
+from tests.benchmarks import vit
 
 ROOT = Path(__file__).parents[2]
 TARGET = Target("local")
@@ -86,9 +90,15 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, required=True, help="folder or shipped name")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--evaluations", type=int, default=32)
+    parser.add_argument("--network", choices=("resnet20", "vit"), default="resnet20")
     parser.add_argument("--adapt-epochs", type=float, default=1.5)
+    parser.add_argument("--adapt-batch", type=int, default=FULL_MODULE.batch_size)
+    parser.add_argument("--adapt-only", action="store_true", help="train, measure nothing yet")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
+    if given.adapt_only:
+        _adapted(given)
+        return
     whole, table, evaluate = _prepared(given)
     plain = evaluate(whole.largest())
     rows: dict[str, list[float]] = {}
@@ -105,21 +115,30 @@ def main() -> None:
         print(f"{name:>30}: {row['mean']:.4f} ({low:.4f} to {high:.4f}){against}")
 
 
-def _prepared(given: argparse.Namespace) -> tuple[ElasticSpace, CostTable, Evaluate]:
+def _adapted(given: argparse.Namespace) -> tuple[Task, ElasticNetworks]:
+    """The pretrained network, its shared weights adapted."""
     sys.path.insert(0, str(ROOT / "examples"))
     import fit_cifar_resnet as example
 
-    cifar, weights = (
-        given.data / "cifar10",
-        given.data / "weights" / "cifar10_resnet20.safetensors",
-    )
-    task = Task.from_parquet(cifar, resolution=32).normalised(example.MEAN, example.STD)
-    networks = networks_of(space(example.pretrained(weights), torch.zeros(2, 3, 32, 32)))
+    task = Task.from_parquet(given.data / "cifar10", resolution=32)
+    net: nn.Module
+    if given.network == "vit":
+        net = vit.trained(task, given.work)
+    else:
+        task = task.normalised(example.MEAN, example.STD)
+        net = example.pretrained(given.data / "weights" / "cifar10_resnet20.safetensors")
+    networks = networks_of(space(net, torch.zeros(2, 3, 32, 32)))
+    n_images = round(given.adapt_epochs * len(task.train))
+    effort = replace(FULL_MODULE, batch_size=given.adapt_batch)
+    recipe = effort.recipe(task, n_images, 0, is_pretrained=True)
+    networks.train(task, recipe, given.work, progress=Progress())
+    return task, networks
+
+
+def _prepared(given: argparse.Namespace) -> tuple[ElasticSpace, CostTable, Evaluate]:
+    task, networks = _adapted(given)
     whole = networks.space
     assert isinstance(whole, ElasticSpace)
-    n_images = round(given.adapt_epochs * len(task.train))
-    recipe = FULL_MODULE.recipe(task, n_images, 0, is_pretrained=True)
-    networks.train(task, recipe, given.work, progress=Progress())
     lowered = networks.lowered(given.work, n_threads=1, progress=Progress())
     profile = DeviceProfile.load(profile_folder(given.profile))
     known = {entry.candidate: entry for entry in Trials(given.work, whole).all()}

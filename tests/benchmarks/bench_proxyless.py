@@ -3,23 +3,27 @@
     python -m tests.benchmarks.bench_proxyless --data DATA/cifar10 --work build/proxyless --profile NAME --out proxyless.json
 
 Space ``mbconv``, operations and precisions together. For each limit (a share of the predicted latency of the largest
-network in float32) gates are trained, by gradients, and the first network that the strategy asks for is derived. It, ten
-random networks predicted within 2 % under the same limit, and the largest network are trained alone for the same number
-of epochs and judged on the validation split, int8 simulated. All are measured side by side in the end; the limits are
-those on the prediction, and the table shows by how much the measured latency misses them. Everything is kept in the work
-folder; the same command goes on.
+network in float32) gates are trained, by gradients and by rewards, and the first network that each strategy asks for is
+derived. They, ten random networks predicted within 2 % under the same limit, and the largest network are trained alone
+for the same number of epochs and judged on the validation split, int8 simulated. All are measured side by side in the
+end; the limits are those on the prediction, and the table shows by how much the measured latency misses them. Everything
+is kept in the work folder; the same command goes on. With ``--jobs`` several networks are trained at once; with
+``--profile`` of another machine, ``--no-latency`` leaves the measuring to a later call.
 """  # noqa: E501
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import EvaluationFailed
@@ -44,6 +48,7 @@ from tests.benchmarks.bench_cifar import Stages
 
 N_DRAWN = 200_000
 NEAR = 0.02
+DERIVED = {"derived": "proxyless", "rewarded": "proxyless-reward"}
 Row = dict[str, Any]
 
 
@@ -58,18 +63,36 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=9, help="of the over-parameterised network")
     parser.add_argument("--alone-epochs", type=int, default=3, help="of each network alone")
     parser.add_argument("--random", type=int, default=10, help="networks for each limit")
-    parser.add_argument("--reward", action="store_true", help="REINFORCE instead of gradients")
+    parser.add_argument("--batch", type=int, default=FULL.batch_size, help="images a step")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
+    parser.add_argument("--no-latency", action="store_true", help="measure nothing yet")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     bench, stage = Bench(given), Stages(given.work / "stages.json")
-    stage("largest", partial(bench.judged, bench.space.largest()))
-    for share in map(float, given.shares.split(",")):
-        stage(f"derived {share}", partial(bench.judged_derived, share))
-        for index, candidate in enumerate(bench.drawn(share, given.random)):
-            stage(f"random {share} {index}", partial(bench.judged, candidate, share))
+    works = {name: work for name, work in bench.works().items() if name not in stage.done}
+    with ProcessPoolExecutor(given.jobs, get_context("spawn"), _begin, (given,)) as pool:
+        rows = {pool.submit(_row, *work): name for name, work in works.items()}
+        for row in as_completed(rows):
+            stage(rows[row], row.result)
+    if given.no_latency:
+        return
     figures = bench.measured(stage.done)
     given.out.write_text(json.dumps({"stages": stage.done, "measured_s": figures}, indent=1))
     _print(stage.done, figures)
+
+
+_bench: Bench
+
+
+def _begin(given: argparse.Namespace) -> None:
+    global _bench
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // given.jobs))
+    _bench = Bench(given)
+
+
+def _row(kind: str, share: float | None, candidate: Candidate | None) -> Row:
+    candidate = candidate or _bench.derived(kind, share or 0.0)
+    return _bench.judged(candidate, share)
 
 
 class Bench:
@@ -77,6 +100,7 @@ class Bench:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.folder = given, given.work
+        self.effort = replace(FULL, batch_size=given.batch)
         self.task: Task = load_task(given.data, seed=0, resolution=32)
         self.space = MBConvSpace(MBConvRecipe.for_task(32, 10))
         self.networks = MBConvNetworks(self.space)
@@ -100,12 +124,24 @@ class Bench:
             self.space, self.table, limits, _never, n_evaluations=1, population=1, seed=0
         )
 
-    def derived(self, share: float) -> Candidate:
+    def works(self) -> dict[str, tuple[str, float | None, Candidate | None]]:
+        """What is trained, the longest first: strategy, limit, and the network if it is known."""
+        shares = [float(share) for share in self.given.shares.split(",")]
+        found: dict[str, tuple[str, float | None, Candidate | None]] = {}
+        for word, strategy in DERIVED.items():
+            found |= {f"{word} {share}": (strategy, share, None) for share in shares}
+        found["largest"] = ("largest", None, self.space.largest())
+        for share in shares:
+            drawn = enumerate(self.drawn(share, self.given.random))
+            found |= {f"random {share} {i}": ("random", share, c) for i, c in drawn}
+        return found
+
+    def derived(self, strategy: str, share: float) -> Candidate:
         """What the strategy asks for first."""
-        folder = self.folder / f"gates-{share}"
+        folder = self.folder / f"{strategy}-{share}"
         folder.mkdir(exist_ok=True)
         n_images = self.given.epochs * len(self.task.train)
-        recipe = FULL.recipe(self.task, n_images, 0, is_pretrained=False)
+        recipe = self.effort.recipe(self.task, n_images, 0, is_pretrained=False)
         assert recipe is not None
         problem = self.problem(share)
         scores = probable_pool(
@@ -115,11 +151,10 @@ class Bench:
             recipe,
             folder,
             weight_max=self.weight_max,
-            by_reward=self.given.reward,
+            by_reward=strategy == "proxyless-reward",
             progress=Progress(),
         )
-        name = "proxyless-reward" if self.given.reward else "proxyless"
-        return STRATEGIES[name].ask(replace(problem, scores=scores), [])[0]
+        return STRATEGIES[strategy].ask(replace(problem, scores=scores), [])[0]
 
     def drawn(self, share: float, n: int) -> list[Candidate]:
         """Random networks within 2 % under a limit."""
@@ -128,17 +163,13 @@ class Bench:
         near = genes[(shares <= 1) & (shares > 1 - NEAR)][:n]
         return [Candidate(tuple(row)) for row in near.tolist()]
 
-    def judged_derived(self, share: float) -> Row:
-        """The derived network, trained alone."""
-        return self.judged(self.derived(share), share)
-
-    def judged(self, candidate: Candidate, share: float | None = None) -> Row:
+    def judged(self, candidate: Candidate, share: float | None) -> Row:
         """Trained alone; accuracy on the validation split."""
         n_images = self.given.alone_epochs * len(self.task.train)
-        recipe = FULL.recipe(self.task, n_images, 5, is_pretrained=False)
-        net = finetuned(
-            self.networks, self.folder, candidate, self.task, recipe, progress=Progress()
-        )
+        recipe = self.effort.recipe(self.task, n_images, 5, is_pretrained=False)
+        folder = self.folder / "alone" / "-".join(map(str, candidate.genes))
+        folder.mkdir(parents=True, exist_ok=True)
+        net = finetuned(self.networks, folder, candidate, self.task, recipe, progress=Progress())
         ready = self.networks.prepared(net, candidate, self.task, self.weight_max)
         found = ready.accuracy(self.task.validation, self.task.preprocessing, "validation")
         predicted_s = self.latency_s(candidate)
@@ -165,21 +196,23 @@ def _never(candidate: Candidate) -> Values:
 
 def _print(stages: dict[str, Row], figures: dict[str, float]) -> None:
     shares = sorted({name.split()[1] for name in stages if name != "largest"})
-    for name in ("largest", *(f"derived {share}" for share in shares)):
+    for name in ("largest", *(f"{word} {share}" for share in shares for word in DERIVED)):
         row, measured_us = stages[name], figures.get(name, float("nan")) * 1e6
         predicted_us, limit_s = row["predicted_s"] * 1e6, row["limit_s"]
         over = "" if limit_s is None else f" ({row['predicted_s'] / limit_s:.1%} of the limit)"
         print(
-            f"{name:>14}: {row['top1_validation']:.2%}, predicted {predicted_us:.0f} us{over}, "
+            f"{name:>15}: {row['top1_validation']:.2%}, predicted {predicted_us:.0f} us{over}, "
             f"measured {measured_us:.0f} us"
         )
         if name == "largest":
             continue
-        others = [row for key, row in stages.items() if key.startswith(f"random {name[8:]} ")]
+        others = [
+            row for key, row in stages.items() if key.startswith(f"random {name.split()[1]} ")
+        ]
         top1 = [other["top1_validation"] for other in others]
         better = sum(value >= row["top1_validation"] for value in top1)
         print(
-            f"{'random':>14}: median {np.median(top1):.2%}, best {max(top1):.2%} of {len(top1)}; "
+            f"{'random':>15}: median {np.median(top1):.2%}, best {max(top1):.2%} of {len(top1)}; "
             f"{better} at least as good as the derived one"
         )
 

@@ -1,8 +1,9 @@
 """A small vision transformer for CIFAR-10 (32x32, patches of 4), trained here.
 
-    python -m tests.benchmarks.vit --data DATA/cifar10 --work build/vit
+    python -m tests.benchmarks.vit --data DATA/cifar10 --work build/vit [--epochs 100]
 
-Weights and the accuracy on the validation split are kept in the work folder.
+On a GPU where torch sees one. Weights and the accuracy on the validation split are kept in the
+work folder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.task import Task, load_task
 from edgekit.training.augment import evaluation_batches, steps_per_epoch, training_batches
 from edgekit.training.checkpoint import load_weights, save_weights
+from edgekit.training.device import placed, training_device
 from edgekit.training.loop import schedule_at
 from edgekit.training.losses import cross_entropy
 
@@ -60,20 +62,21 @@ class ViT(nn.Module):
         return self.head(self.norm(self.layers(x)).mean(1))
 
 
-def trained(task: Task, folder: Path) -> ViT:
+def trained(task: Task, folder: Path, n_epochs: int = N_EPOCHS) -> ViT:
     """Train on the training split with AdamW, or load what the folder holds."""
     torch.manual_seed(0)
     net, done = ViT(), folder / WEIGHTS
     if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        _train(net, task)
-        save_weights(done, net.state_dict(), f"{N_EPOCHS} epochs")
+        with placed([net], training_device()):
+            _train(net, task, n_epochs)
+        save_weights(done, net.state_dict(), f"{n_epochs} epochs")
     net.load_state_dict(load_weights(done))
     return net.eval()
 
 
-def _train(net: ViT, task: Task) -> None:
-    n_steps = N_EPOCHS * steps_per_epoch(len(task.train), BATCH)
+def _train(net: ViT, task: Task, n_epochs: int) -> None:
+    n_steps, device = n_epochs * steps_per_epoch(len(task.train), BATCH), training_device()
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.05)
     batches = training_batches(
         task.train,
@@ -88,7 +91,7 @@ def _train(net: ViT, task: Task) -> None:
         for step, x, y in batches:
             optimizer.param_groups[0]["lr"] = RATE * schedule_at(step, n_steps)
             optimizer.zero_grad()
-            loss = cross_entropy(net(x), y, 0.1)
+            loss = cross_entropy(net(x.to(device)), y.to(device), 0.1)
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
@@ -100,9 +103,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=N_EPOCHS)
     given = parser.parse_args()
     task = load_task(given.data, seed=0, resolution=32)
-    net = trained(task, given.work)
+    net = trained(task, given.work, given.epochs)
     with torch.no_grad():
         right = [
             int((net(x).argmax(1) == y).sum())

@@ -86,6 +86,13 @@ class ElasticNetwork(nn.Module):
             raise InputError(_nothing_varies(net, structure))
         self._begin(source, structure, blocks_of(source.graph, structure.branches))
 
+    def _apply(self, fn: Any, recurse: bool = True) -> ElasticNetwork:
+        """Forget what was made for the device that the weights leave."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._graph.cache_clear()
+        self._indices.cache_clear()
+        return self
+
     def copied(self) -> ElasticNetwork:
         """Another one with weights of its own, as they are now, its channels not sorted."""
         other = ElasticNetwork.__new__(ElasticNetwork)
@@ -253,9 +260,11 @@ class ElasticNetwork(nn.Module):
                     dropped.setdefault(key, []).append(places[gone].ravel())
         found: dict[str, dict[int, torch.Tensor]] = {}
         for (name, axis), gone_places in dropped.items():
-            kept = np.ones(attribute(self.source, name).shape[axis], bool)
+            whole = attribute(self.source, name)
+            kept = np.ones(whole.shape[axis], bool)
             kept[np.concatenate(gone_places)] = False
-            found.setdefault(name, {})[axis] = torch.from_numpy(np.flatnonzero(kept))
+            index = torch.from_numpy(np.flatnonzero(kept)).to(whole.device)
+            found.setdefault(name, {})[axis] = index
         return found
 
     def _graph_of(self, choice: Choice) -> fx.Graph:

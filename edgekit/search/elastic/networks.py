@@ -164,6 +164,7 @@ class ElasticNetworks:
                     label="adapting the network",
                     checkpoint=folder / _ADAPTING,
                     ranks=ranks,
+                    beside=(self.original,),
                 )
                 elastic.eval()
             if not ranks.is_first:
@@ -256,6 +257,7 @@ class ElasticNetworks:
                 progress=progress,
                 label="fine-tuning",
                 checkpoint=checkpoint,
+                beside=(self.original,),
             )
         net.eval()
 
@@ -315,6 +317,7 @@ class ElasticNetworks:
             progress=progress,
             label="fine-tuning in int8",
             checkpoint=checkpoint,
+            beside=(self.original,),
         )
         net.eval()
         save_weights(done, net.state_dict(), recipe.text)

@@ -116,9 +116,9 @@ class Rounded(nn.Module):
 
 
 def _rounded_weight(weight: torch.Tensor, weight_max: int) -> torch.Tensor:
-    without_bias = torch.zeros(len(weight))
+    without_bias = torch.zeros(len(weight), device=weight.device)
     scales = weight_scales(weight.detach(), without_bias, 1.0, weight_max=weight_max)
-    zeros = torch.zeros(len(weight), dtype=torch.int32)
+    zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
     return torch.fake_quantize_per_channel_affine(
         weight, scales, zeros, 0, -weight_max, weight_max
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class Hint:
     def part_of(self, theirs: torch.Tensor) -> torch.Tensor:
         """What of the original's tensor the smaller network should carry."""
         for axis, index in self.left.items():
-            theirs = theirs.index_select(axis, index)
+            theirs = theirs.index_select(axis, index.to(theirs.device))
         return theirs
 
 
@@ -99,9 +100,14 @@ def taught_by_hints(
         teacher: in evaluation mode.
         smoothing: of the labels, 0..1.
     """
-    student, original = with_hints(net, found), with_hints(teacher, found)
+
+    @cache
+    def both() -> tuple[fx.GraphModule, fx.GraphModule]:
+        """Made in the first step: a module that goes to a GPU gets other buffers."""
+        return with_hints(net, found), with_hints(teacher, found)
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        student, original = both()
         with torch.no_grad(), fast_products():
             target, *wanted = original(x)
         with fast_products():

@@ -179,6 +179,7 @@ class MBConvNetworks:
             label="fine-tuning",
             checkpoint=checkpoint,
             cost=taught_cost(net, teacher, some),
+            beside=(teacher,),
         )
 
     def fit_for_int8(

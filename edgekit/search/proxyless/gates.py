@@ -8,6 +8,7 @@ parameters, and a shift of both keeps the probability of every other path as it 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,10 @@ class Gates(nn.Module):
         self.register_buffer("moment", torch.zeros(sum(sizes), dtype=torch.float64))
         self.register_buffer("n_updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("price", torch.zeros(n_figures, dtype=torch.float64))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Gates:
+        """They stay in main memory, in float64, wherever the network goes."""
+        return self
 
     def by_point(self, values: torch.Tensor) -> list[Floats]:
         """Views of a buffer, one for each point; writing to them writes to it."""

@@ -70,7 +70,7 @@ class OverNetwork(nn.Module):
         """
         gates = []
         for index, (pair, taken) in enumerate(zip(pairs.tolist(), active.tolist(), strict=True)):
-            gate = torch.zeros(2).index_fill_(0, torch.tensor(taken), 1.0).requires_grad_()
+            gate = torch.eye(2, device=x.device)[taken].clone().requires_grad_()
             gates.append(gate)
             alive = self._path(index, pair[taken], x)
             with torch.no_grad():
@@ -134,7 +134,7 @@ def _rounded_weight(weight: torch.Tensor, weight_max: int) -> torch.Tensor:
     """
     largest = weight.detach().flatten(1).abs().amax(1)
     scales = (largest / weight_max).clamp(min=torch.finfo(torch.float32).tiny)
-    zeros = torch.zeros(len(scales), dtype=torch.int32)
+    zeros = torch.zeros(len(scales), dtype=torch.int32, device=scales.device)
     return torch.fake_quantize_per_channel_affine(
         weight, scales, zeros, 0, -weight_max, weight_max
     )

@@ -144,20 +144,20 @@ class _Turns:
         loss.backward()
         if step.done >= WARM_UP and step.rng.random() < 1 / EVERY:
             with frozen(self.net):
-                (self._rewarded if self.by_reward else self._compared)(step.rng)
+                (self._rewarded if self.by_reward else self._compared)(step.rng, x.device)
         return float(loss.detach())
 
-    def _compared(self, rng: np.random.Generator) -> None:
+    def _compared(self, rng: np.random.Generator, device: torch.device) -> None:
         """Two paths a point: the gradient of the loss and of the priced expected costs."""
         net, gates = self.net, self.net.gates
-        x, y = self._batch(rng)
+        x, y = (part.to(device) for part in self._batch(rng))
         pairs, active = gates.pairs(rng)
         logits, binary = net.gated(x, pairs, active)
         found = torch.autograd.grad(cross_entropy(logits, y, 0.0), binary)
         price, probabilities = gates.price.numpy(), gates.probabilities()
         expected, slopes = expected_costs(net.points, probabilities, self.costs, rng, _N_EXPECTED)
         by_gate = [
-            gradient.numpy() + slope[pair] @ price
+            gradient.cpu().numpy() + slope[pair] @ price
             for gradient, slope, pair in zip(found, slopes, pairs, strict=True)
         ]
         rate = _TRAVEL * float(np.mean([len(p) for p in probabilities])) / 2 / self.n_updates
@@ -165,10 +165,10 @@ class _Turns:
         self._reprice(expected)
 
     @torch.no_grad()
-    def _rewarded(self, rng: np.random.Generator) -> None:
+    def _rewarded(self, rng: np.random.Generator, device: torch.device) -> None:
         """Networks drawn, judged on a batch, and made more probable by how good they are."""
         net, gates = self.net, self.net.gates
-        x, y = self._batch(rng)
+        x, y = (part.to(device) for part in self._batch(rng))
         probabilities = gates.probabilities()
         paths = drawn(probabilities, _N_REWARDED, rng)
         right = [float((net(x, row).argmax(1) == y).float().mean()) for row in paths]
