@@ -1,14 +1,21 @@
-"""Architecture and precision together, or one after the other?
+"""Architecture and precision together, one after the other, or one alone?
 
-    python -m tests.benchmarks.bench_joint --data DATA --work build/joint --out joint.json
+    python -m tests.benchmarks.bench_joint --data DATA --work build/joint --profile NAME --out joint.json [--network vit]
 
-The pretrained CIFAR ResNet-20 of DATA, adapted once; every candidate is exported, quantised, judged on the validation
-images in the runtime and timed. Equal numbers of evaluations for `joint` (all genes), `architecture, then precision`
-(half of them in float32, the other half on the precisions of four architectures spread over the front found), and
-`precision` (of the original). All with simq and no limit. The hypervolume is that of (validation error, latency) over the
-fixed reference (half of the answers wrong, the original's float32 latency), as a share of the whole; five seeds or more,
-means with 95 % bootstrap intervals, and the paired Wilcoxon test of joint against each. A candidate that several
-searches ask for is measured once: seeds differ in what they ask, not in noise.
+The pretrained CIFAR ResNet-20 of DATA, or a small vision transformer trained here, adapted once; every candidate is
+exported, quantised, judged on the validation images in the runtime and timed. Equal numbers of evaluations for
+
+* `joint`: all genes, with simq; and with simq as published, nsga2, random;
+* `architecture then int8`: half of them in float32, the other half the best of these in int8 throughout;
+* `architecture then precision`: the other half on the precisions of four architectures spread over the front found;
+* `precision`: of the original.
+
+No limits. The hypervolume is that of (validation error, latency) over a fixed reference (half of the answers wrong for the
+ResNet, three quarters for the transformer; the original's float32 latency), as a share of the whole; means with 95 %
+bootstrap intervals, and the paired Wilcoxon test of joint against each. Evaluations to reach: nine tenths of joint's mean
+hypervolume. Ratios: latency and size of the original in int8 throughout to those of the best candidate of a joint search
+that has at least as many validation images right. A candidate that several searches ask for is measured once: seeds
+differ in what they ask, not in noise.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +38,7 @@ from torch import nn
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import TooNoisy
 from edgekit.core.limits import Limits
+from edgekit.core.precision import Precision
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
@@ -44,7 +53,7 @@ from edgekit.search.evaluate import Alone, Evaluator, Judge
 from edgekit.search.evaluated import Evaluated, front
 from edgekit.search.protocol.loop import search
 from edgekit.search.run import problem_of
-from edgekit.search.space import Genes
+from edgekit.search.space import Genes, uniform_precision
 from edgekit.search.store import Trials
 from edgekit.search.strategies import strategy_named
 from edgekit.spaces import networks_of, space
@@ -53,7 +62,8 @@ from tests.benchmarks import vit
 ROOT = Path(__file__).parents[2]
 TARGET = Target("local")
 N_ARCHITECTURES = 4
-WORST_ERROR = 0.5
+WORST_ERROR = {"resnet20": 0.5, "vit": 0.75}
+REACHED = 0.9
 Row = dict[str, Any]
 Evaluate = Callable[[Candidate], Evaluated]
 
@@ -93,6 +103,7 @@ def main() -> None:
     parser.add_argument("--network", choices=("resnet20", "vit"), default="resnet20")
     parser.add_argument("--adapt-epochs", type=float, default=1.5)
     parser.add_argument("--adapt-batch", type=int, default=FULL_MODULE.batch_size)
+    parser.add_argument("--searches", default=",".join(SEARCHES))
     parser.add_argument("--adapt-only", action="store_true", help="train, measure nothing yet")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -101,18 +112,24 @@ def main() -> None:
         return
     whole, table, evaluate = _prepared(given)
     plain = evaluate(whole.largest())
-    rows: dict[str, list[float]] = {}
+    largest = np.array([whole.largest().genes])
+    (genes,) = uniform_precision(whole, largest, Precision.INT8).tolist()
+    int8 = evaluate(Candidate(tuple(genes)))
+    worst = (plain.latency.p50_s, WORST_ERROR[given.network])
+    traces: dict[str, list[list[float]]] = {}
+    joined: list[Evaluated] = []
     for seed in range(given.seeds):
-        for name, searched in SEARCHES.items():
-            found = searched(whole, table, evaluate, given.evaluations, seed)
-            rows.setdefault(name, []).append(hypervolume(found, plain.latency.p50_s))
-            print(seed, name, f"{rows[name][-1]:.4f}", f"{len(found)} evaluations", flush=True)
-    result = _statistics(rows)
-    given.out.write_text(json.dumps({"hypervolume": rows, "statistics": result}, indent=1))
-    for name, row in result.items():
-        low, high = row["interval"]
-        against = f", joint against it: p = {row['p']:.3f}" if "p" in row else ""
-        print(f"{name:>30}: {row['mean']:.4f} ({low:.4f} to {high:.4f}){against}")
+        for name in given.searches.split(","):
+            found = SEARCHES[name](whole, table, evaluate, given.evaluations, seed)
+            trace = [hypervolume(found[: n + 1], *worst) for n in range(len(found))]
+            traces.setdefault(name, []).append(trace)
+            joined += found if name == "joint" else []
+            print(seed, name, f"{trace[-1]:.4f}", f"{len(found)} evaluations", flush=True)
+    result = _statistics(traces)
+    ratios = _ratios(joined, int8)
+    row = {"traces": traces, "statistics": result, "ratios": ratios}
+    given.out.write_text(json.dumps(row, indent=1))
+    _print(result, ratios, plain, int8)
 
 
 def _adapted(given: argparse.Namespace) -> tuple[Task, ElasticNetworks]:
@@ -159,7 +176,7 @@ def _prepared(given: argparse.Namespace) -> tuple[ElasticSpace, CostTable, Evalu
 
 
 def _searched(
-    held: Held, table: CostTable, evaluate: Evaluate, n: int, seed: int
+    held: Held, table: CostTable, evaluate: Evaluate, n: int, seed: int, strategy: str = "simq"
 ) -> list[Evaluated]:
     problem = problem_of(
         held,
@@ -170,14 +187,36 @@ def _searched(
         population=8,
         seed=seed,
     )
-    return [evaluate(entry.candidate) for entry in search(problem, strategy_named("simq"))]
+    return [evaluate(entry.candidate) for entry in search(problem, strategy_named(strategy))]
 
 
 def joint(
-    whole: ElasticSpace, table: CostTable, evaluate: Evaluate, n: int, seed: int
+    whole: ElasticSpace,
+    table: CostTable,
+    evaluate: Evaluate,
+    n: int,
+    seed: int,
+    strategy: str = "simq",
 ) -> list[Evaluated]:
     """All genes at once."""
-    return _searched(Held(whole, _free(whole)), table, evaluate, n, seed)
+    return _searched(Held(whole, _free(whole)), table, evaluate, n, seed, strategy)
+
+
+def architecture_then_int8(
+    whole: ElasticSpace, table: CostTable, evaluate: Evaluate, n: int, seed: int
+) -> list[Evaluated]:
+    """Half in float32, then the best of them, front by front, in int8 throughout."""
+    values = _free(whole)
+    values[whole.n_architecture :] = 0
+    found = _searched(Held(whole, values), table, evaluate, n // 2, seed)
+    left, ordered = list(found), list[Evaluated]()
+    while left:
+        best = front(left)
+        ordered += best
+        left = [entry for entry in left if entry not in best]
+    genes = np.array([entry.candidate.genes for entry in ordered])
+    genes = uniform_precision(whole, genes, Precision.INT8)
+    return found + [evaluate(Candidate(tuple(row))) for row in genes[: n - len(found)].tolist()]
 
 
 def architecture_then_precision(
@@ -208,9 +247,13 @@ def precision(
     return _searched(Held(whole, values), table, evaluate, n, seed)
 
 
-SEARCHES = {
+SEARCHES: dict[str, Callable[..., list[Evaluated]]] = {
     "joint": joint,
-    "architecture, then precision": architecture_then_precision,
+    "joint simq-published": partial(joint, strategy="simq-published"),
+    "joint nsga2": partial(joint, strategy="nsga2"),
+    "joint random": partial(joint, strategy="random"),
+    "architecture then int8": architecture_then_int8,
+    "architecture then precision": architecture_then_precision,
     "precision": precision,
 }
 
@@ -219,10 +262,10 @@ def _free(whole: ElasticSpace) -> NDArray[np.int64]:
     return np.full(len(whole.n_choices), -1)
 
 
-def hypervolume(found: Sequence[Evaluated], worst_s: float) -> float:
+def hypervolume(found: Sequence[Evaluated], worst_s: float, worst_error: float) -> float:
     """Share of the rectangle under the reference that the measured front dominates, 0..1."""
     points = sorted(
-        (e.latency.p50_s / worst_s, (1 - e.accuracy.top1) / WORST_ERROR) for e in found
+        (e.latency.p50_s / worst_s, (1 - e.accuracy.top1) / worst_error) for e in found
     )
     volume, error = 0.0, 1.0
     for latency, mine in points:
@@ -232,18 +275,67 @@ def hypervolume(found: Sequence[Evaluated], worst_s: float) -> float:
     return volume
 
 
-def _statistics(rows: dict[str, list[float]]) -> dict[str, Row]:
+def _ratios(found: Sequence[Evaluated], int8: Evaluated) -> dict[str, Row]:
+    """By how much the fastest and the smallest beat the original in int8, at losses allowed."""
+    result: dict[str, Row] = {}
+    for points in (0.0, 0.005, 0.01, 0.02):
+        kept = [e for e in found if e.accuracy.top1 >= int8.accuracy.top1 - points]
+        if kept:
+            fastest = min(kept, key=lambda e: e.latency.p50_s)
+            smallest = min(kept, key=lambda e: e.size_bytes)
+            result[str(points)] = {
+                "latency": int8.latency.p50_s / fastest.latency.p50_s,
+                "latency_top1": fastest.accuracy.top1,
+                "size": int8.size_bytes / smallest.size_bytes,
+                "size_top1": smallest.accuracy.top1,
+            }
+    return result
+
+
+def _statistics(traces: dict[str, list[list[float]]]) -> dict[str, Row]:
     rng = np.random.default_rng(0)
+    rows = {name: [trace[-1] for trace in found] for name, found in traces.items()}
+    wanted = REACHED * float(np.mean(rows["joint"]))
     result: dict[str, Row] = {}
     for name, values in rows.items():
         means = rng.choice(values, (10_000, len(values))).mean(axis=1)
+        reached = [
+            next((n + 1 for n, value in enumerate(trace) if value >= wanted), np.inf)
+            for trace in traces[name]
+        ]
         result[name] = {
             "mean": float(np.mean(values)),
             "interval": np.quantile(means, (0.025, 0.975)).tolist(),
+            "median_evaluations_to_reach": float(np.median(reached)),
+            "reached": int(np.isfinite(reached).sum()),
+            "n": len(values),
         }
         if name != "joint" and len(values) > 1:
             result[name]["p"] = float(wilcoxon(rows["joint"], values).pvalue)
     return result
+
+
+def _print(
+    result: dict[str, Row], ratios: dict[str, Row], plain: Evaluated, int8: Evaluated
+) -> None:
+    for name, entry in (("original", plain), ("original in int8", int8)):
+        print(
+            f"{name:>28}: {entry.accuracy.top1:.2%}, {entry.latency.p50_s * 1e6:.0f} us, "
+            f"{entry.size_bytes / 1e3:.0f} kB"
+        )
+    for name, row in result.items():
+        low, high = row["interval"]
+        against = f", joint against it: p = {row['p']:.3f}" if "p" in row else ""
+        print(
+            f"{name:>28}: {row['mean']:.4f} ({low:.4f} to {high:.4f}), evaluations to reach: "
+            f"{row['median_evaluations_to_reach']:.0f} ({row['reached']} of {row['n']}){against}"
+        )
+    for points, row in ratios.items():
+        print(
+            f"at most {float(points):.1%} lost: {row['latency']:.2f} times as fast "
+            f"({row['latency_top1']:.2%}), {row['size']:.2f} times as small "
+            f"({row['size_top1']:.2%})"
+        )
 
 
 if __name__ == "__main__":
