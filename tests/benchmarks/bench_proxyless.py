@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=9, help="of the over-parameterised network")
     parser.add_argument("--alone-epochs", type=int, default=3, help="of each network alone")
     parser.add_argument("--random", type=int, default=10, help="networks for each limit")
+    parser.add_argument("--ways", default="derived,rewarded", help="by gradients, by rewards")
     parser.add_argument("--batch", type=int, default=FULL.batch_size, help="images a step")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
     parser.add_argument("--no-latency", action="store_true", help="measure nothing yet")
@@ -128,7 +129,8 @@ class Bench:
         """What is trained, the longest first: strategy, limit, and the network if it is known."""
         shares = [float(share) for share in self.given.shares.split(",")]
         found: dict[str, tuple[str, float | None, Candidate | None]] = {}
-        for word, strategy in DERIVED.items():
+        for word in self.given.ways.split(","):
+            strategy = DERIVED[word]
             found |= {f"{word} {share}": (strategy, share, None) for share in shares}
         found["largest"] = ("largest", None, self.space.largest())
         for share in shares:
@@ -196,7 +198,8 @@ def _never(candidate: Candidate) -> Values:
 
 def _print(stages: dict[str, Row], figures: dict[str, float]) -> None:
     shares = sorted({name.split()[1] for name in stages if name != "largest"})
-    for name in ("largest", *(f"{word} {share}" for share in shares for word in DERIVED)):
+    names = [f"{word} {share}" for share in shares for word in DERIVED]
+    for name in ("largest", *(name for name in names if name in stages)):
         row, measured_us = stages[name], figures.get(name, float("nan")) * 1e6
         predicted_us, limit_s = row["predicted_s"] * 1e6, row["limit_s"]
         over = "" if limit_s is None else f" ({row['predicted_s'] / limit_s:.1%} of the limit)"
