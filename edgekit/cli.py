@@ -25,9 +25,11 @@ from edgekit.cli_options import (
     Int8Tolerance,
     MaxLatencies,
     MaxLatency,
+    MaxMemory,
     MaxSize,
     Mean,
     Model,
+    Objectives,
     Out,
     ProfileFolders,
     Quantile,
@@ -146,6 +148,7 @@ def search(
     out: Out,
     max_latency: MaxLatencies = None,
     max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
     quantile: Quantile = "p50",
     strategy: StrategyName = "simq",
     resolution: Resolution = None,
@@ -157,6 +160,7 @@ def search(
     sampling: Sampling = "sandwich",
     supernet: Supernet = None,
     study: Study = "",
+    objectives: Objectives = None,
     workers: WorkerCount = 0,
     ray: RayAddress = "",
     trainers: Trainers = 1,
@@ -168,7 +172,8 @@ def search(
 
     Trains a supernet, costs candidates with the predictors of the profiles, measures the best.
     """
-    walls = _limits_of_each(max_latency or [], len(profile), max_size, quantile)
+    wanted = objectives.split(",") if objectives else None
+    walls = _limits_of_each(max_latency or [], len(profile), max_size, max_memory, quantile)
     _check_inputs(space, data, out, supernet)
     from edgekit.devices.profile import DeviceProfile
     from edgekit.devices.shipped import profile_folder
@@ -210,6 +215,7 @@ def search(
             profile_folders={name: str(folder) for name, folder in folders.items()},
             supernet=supernet,
             study=study,
+            objectives=wanted,
             staff=staff,
             progress=progress,
         )
@@ -228,6 +234,7 @@ def search(
         profile_folder=str(folders[name]),
         supernet=supernet,
         study=study,
+        objectives=wanted,
         staff=staff,
         progress=progress,
     )
@@ -267,6 +274,7 @@ def export(
     ] = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
     quantile: Quantile = "p50",
     finetune_epochs: FinetuneEpochs = None,
     int8_tolerance: Int8Tolerance = INT8_TOLERANCE,
@@ -274,7 +282,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a candidate and write a bundle."""
-    limits = _limits(max_latency, max_size, quantile)
+    limits = _limits(max_latency, max_size, max_memory, quantile)
     _need(run / "run.json", "a run folder")
     _check_model(model)
     _check_out(out)
@@ -293,7 +301,7 @@ def export(
         task,
         out,
         candidate=chosen,
-        limits=limits if max_latency or max_size else None,
+        limits=limits if limits.limited else None,
         effort=_effort("", model or "", quick, len(task.train), finetune=finetune_epochs),
         int8_tolerance=int8_tolerance,
         progress=progress,
@@ -315,6 +323,7 @@ def verify(
     target: TargetText = "local",
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
     quantile: Quantile = "p50",
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write a page to this file.")
@@ -322,7 +331,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Measure all that a bundle promises again."""
-    limits, device = _limits(max_latency, max_size, quantile), Target(target)
+    limits, device = _limits(max_latency, max_size, max_memory, quantile), Target(target)
     _check_data(data)
     if report is not None:
         _check_out(report.parent)
@@ -334,7 +343,7 @@ def verify(
     made = opened.manifest.provenance.task
     side = opened.preprocessing.resolution
     task = _load(data, made.seed, side, progress)
-    asked = limits if max_latency or max_size else None
+    asked = limits if limits.limited else None
     proof = verify_bundle(opened, device, task, limits=asked, progress=progress)
     if report is not None:
         write_verify_report(report, opened, proof, task, _command())
@@ -351,6 +360,7 @@ def fit(
     target: TargetText = "local",
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
     quantile: Quantile = "p50",
     strategy: StrategyName = "simq",
     resolution: Resolution = None,
@@ -368,6 +378,7 @@ def fit(
     ] = None,
     supernet: Supernet = None,
     study: Study = "",
+    objectives: Objectives = None,
     workers: WorkerCount = 0,
     ray: RayAddress = "",
     trainers: Trainers = 1,
@@ -379,7 +390,8 @@ def fit(
 
     Profiles, searches, exports and verifies until an artifact was measured to keep the limits.
     """
-    limits, device = _limits(max_latency, max_size, quantile), Target(target)
+    limits, device = _limits(max_latency, max_size, max_memory, quantile), Target(target)
+    wanted = objectives.split(",") if objectives else None
     _check_inputs(space, data, out, supernet)
     from edgekit.search.workers import Staff
     from edgekit.workflow import REPORT
@@ -411,6 +423,7 @@ def fit(
         profile=profile,
         supernet=supernet,
         study=study,
+        objectives=wanted,
         staff=staff,
         data=data,
         command=_command(),
@@ -457,17 +470,23 @@ def _fail(kind: str, message: str, exit_code: int, **more: str) -> NoReturn:
     sys.exit(exit_code)
 
 
-def _limits(max_latency: str | None, max_size: str | None, quantile: str) -> Limits:
+def _limits(
+    max_latency: str | None, max_size: str | None, max_memory: str | None, quantile: str
+) -> Limits:
     if quantile != QUANTILES[0] and max_latency is None:
         raise InputError(
             f"--quantile says which latency --max-latency is on, got {quantile} without that; "
             "give both or neither"
         )
-    return Limits.of(max_latency, max_size, quantile)
+    return Limits.of(max_latency, max_size, quantile, max_memory)
 
 
 def _limits_of_each(
-    max_latencies: list[str], n_devices: int, max_size: str | None, quantile: str
+    max_latencies: list[str],
+    n_devices: int,
+    max_size: str | None,
+    max_memory: str | None,
+    quantile: str,
 ) -> list[Limits]:
     """Limits of each device: none has a latency, or all have one of their own."""
     if len(max_latencies) not in (0, n_devices):
@@ -476,7 +495,7 @@ def _limits_of_each(
             f"{len(max_latencies)} latencies; give them in the same order"
         )
     each: Sequence[str | None] = max_latencies or [None] * n_devices
-    return [_limits(latency, max_size, quantile) for latency in each]
+    return [_limits(latency, max_size, max_memory, quantile) for latency in each]
 
 
 def _check_out(path: Path) -> None:
@@ -597,7 +616,8 @@ def _print_run(run: Run, as_json: bool) -> None:
     text = (
         f"{len(run.measured)} candidates measured, {len(run.front())} on the measured front\n"
         f"best inside {run.settings.limits.describe()}: {best.accuracy.top1:.2%} on validation, "
-        f"p50 {format_duration(best.latency.p50_s)}, {format_size(best.size_bytes)} "
+        f"p50 {format_duration(best.latency.p50_s)}, {format_size(best.size_bytes)}"
+        f"{_memory_text(best.memory_bytes)} "
         f"({_weights(run)})\nrun: {run.folder}"
     )
     lines = {
@@ -612,7 +632,7 @@ def _print_run(run: Run, as_json: bool) -> None:
 def _print_runs(found: DeviceRuns, as_json: bool) -> None:
     from edgekit.workflow import candidates_text
 
-    best, shared = {name: run.best() for name, run in found.runs.items()}, found.compromise()
+    best, shared = found.best(), found.compromise()
     n_measured = len(next(iter(found.runs.values())).measured)
     text = f"{n_measured} candidates measured on {len(best)} devices\n"
     for name, entry in best.items():
@@ -665,6 +685,7 @@ def _proof_lines(proof: Proof) -> dict[str, object]:
         "latency_interval_s": list(proof.latency.interval_s),
         "latency_p90_s": proof.latency.p90_s,
         "size_bytes": proof.size_bytes,
+        "memory_bytes": proof.memory_bytes,
         "limits": proof.limits.describe(),
     }
 
@@ -672,14 +693,19 @@ def _proof_lines(proof: Proof) -> dict[str, object]:
 def _proof_text(proof: Proof) -> str:
     low, high = proof.accuracy.interval
     shortest, longest = (format_duration(value) for value in proof.latency.interval_s)
+    memory = _memory_text(proof.memory_bytes)
     verdict = "holds" if proof.holds else "does not hold: " + "; ".join(proof.failures)
     return (
         f"measured on {proof.target}: top-1 {proof.accuracy.top1:.2%} "
         f"({low:.1%} to {high:.1%}) on {proof.accuracy.n_images} test images, "
         f"p50 {format_duration(proof.latency.p50_s)} ({shortest} to {longest}), "
-        f"p90 {format_duration(proof.latency.p90_s)}, {format_size(proof.size_bytes)}\n"
+        f"p90 {format_duration(proof.latency.p90_s)}, {format_size(proof.size_bytes)}{memory}\n"
         f"{proof.limits.describe()}: {verdict}"
     )
+
+
+def _memory_text(memory_bytes: int | None) -> str:
+    return "" if memory_bytes is None else f", {format_size(memory_bytes)} of memory at its peak"
 
 
 def _command() -> str:

@@ -47,6 +47,16 @@ MaxLatencies = Annotated[
 MaxSize = Annotated[
     str | None, typer.Option("--max-size", help="Limit on the model file, such as 4MB.")
 ]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option("--max-memory", help="Limit on the peak memory of loading and running, as 40MB."),
+]
+Objectives = Annotated[
+    str | None,
+    typer.Option(
+        "--objectives", help="Made small besides the error: latency,size,memory or some of these."
+    ),
+]
 Quantile = Annotated[
     str, typer.Option("--quantile", help="Which latency the limit is on: p50, p90 or p99.")
 ]

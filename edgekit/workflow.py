@@ -47,7 +47,7 @@ from edgekit.search.mbconv.costs import BLOCKS_FILE
 from edgekit.search.networks import WEIGHTS
 from edgekit.search.precision import settle_precision
 from edgekit.search.run import Run, execute
-from edgekit.search.settings import RunSettings, read_settings, write_settings
+from edgekit.search.settings import RunSettings, objectives_of, read_settings, write_settings
 from edgekit.search.several import DeviceRuns, execute_on_devices
 from edgekit.search.space import precisions_of
 from edgekit.search.store import TABLE_NETWORKS, reach_study
@@ -126,6 +126,7 @@ def run_search(
     profile_folder: str = "",
     supernet: Path | None = None,
     study: str = "",
+    objectives: Sequence[str] | None = None,
     staff: Staff | None = None,
     progress: Progress | None = None,
 ) -> Run:
@@ -136,7 +137,7 @@ def run_search(
         task: the data; its test split is not read.
         profile: of the device, made on this machine and runtime.
         out: run folder.
-        limits: walls on measured latency and size; None for none.
+        limits: walls on measured latency, size and peak memory; None for none.
         strategy: a name in ``edgekit.search.strategies.STRATEGIES``.
         seed: of every random choice.
         effort: how much to train and to measure; None for what its kind of space is given.
@@ -146,6 +147,8 @@ def run_search(
             seed. On the same device the networks it measured for its cost table are taken too.
         study: address of a PostgreSQL database for the trials, ``postgresql://USER@HOST/NAME``;
             empty for SQLite in the run folder.
+        objectives: what is made small besides the error, some of ``"latency"``, ``"size"`` and
+            ``"memory"``; None for the first two. What is limited is one of them anyway.
         staff: who judges the candidates; None for this process.
         progress: how to show it; None for stderr.
 
@@ -166,6 +169,7 @@ def run_search(
         data=data,
         profile_folder=profile_folder,
         study=study,
+        objectives=objectives,
     )
     write_settings(folder, settings, _provenance())
     if supernet is not None:
@@ -197,6 +201,7 @@ def run_search_on_devices(
     profile_folders: Mapping[str, str] | None = None,
     supernet: Path | None = None,
     study: str = "",
+    objectives: Sequence[str] | None = None,
     staff: Staff | None = None,
     progress: Progress | None = None,
 ) -> DeviceRuns:
@@ -218,6 +223,7 @@ def run_search_on_devices(
         profile_folders: where each profile lies, by name, for ``resume_search``.
         supernet: as ``run_search`` takes it.
         study: as ``run_search`` takes it.
+        objectives: as ``run_search`` takes them; a limit on one device makes it one for all.
         staff: as ``run_search`` takes it.
         progress: how to show it; None for stderr.
 
@@ -238,6 +244,7 @@ def run_search_on_devices(
     effort = effort or _effort_for(strategy, space)
     _check_search(space, strategy, effort, supernet, task, seed, staff, study)
     known_folders = profile_folders or {}
+    wanted = {name for wall in limits.values() for name in objectives_of(objectives, wall)}
     settings = {
         name: _settings(
             space,
@@ -250,6 +257,7 @@ def run_search_on_devices(
             data=data,
             profile_folder=known_folders.get(name, ""),
             study=study,
+            objectives=sorted(wanted),
         )
         for name, profile in profiles.items()
     }
@@ -308,11 +316,12 @@ def _settings(
     data: str,
     profile_folder: str,
     study: str,
+    objectives: Sequence[str] | None,
 ) -> RunSettings:
     """What a run depends on; the profile must hold for this machine."""
     target = Target(profile.target_text)
     profile.check_current(target)
-    pretrained = isinstance(space, ElasticSpace)
+    pretrained, walls = isinstance(space, ElasticSpace), limits or Limits()
     n_images = effort.supernet_images
     return RunSettings(
         data=_from_anywhere(data),
@@ -327,7 +336,7 @@ def _settings(
         training=effort.recipe(task, n_images, seed, is_pretrained=pretrained),
         query=effort.recipe(task, effort.query_images, seed + 5, is_pretrained=pretrained),
         strategy=strategy,
-        limits=limits or Limits(),
+        limits=walls,
         n_evaluations=effort.n_evaluations,
         population=effort.population,
         n_table_networks=effort.n_table_networks,
@@ -335,6 +344,7 @@ def _settings(
         trial=effort.recipe(task, effort.trial_images, seed + 4, is_pretrained=pretrained),
         seed=seed,
         study=study,
+        objectives=objectives_of(objectives, walls),
     )
 
 
@@ -601,6 +611,7 @@ def fit(
     profile: Path | None = None,
     supernet: Path | None = None,
     study: str = "",
+    objectives: Sequence[str] | None = None,
     staff: Staff | None = None,
     data: str = "",
     command: str = "",
@@ -627,6 +638,7 @@ def fit(
         supernet: run folder whose trained supernet is taken over; of the same space, data and
             seed.
         study: as ``run_search`` takes it.
+        objectives: as ``run_search`` takes them.
         staff: who judges the candidates of the search; None for this process.
         data: what ``load_task`` needs to load the task again.
         command: how the report says it is made again.
@@ -668,6 +680,7 @@ def fit(
         profile_folder=str(folder),
         supernet=supernet,
         study=study,
+        objectives=objectives,
         staff=staff,
         progress=progress,
     )
@@ -697,8 +710,9 @@ def _fit_candidates(
         entry, notes = settle_precision(run, chosen, task, limits)
         predicted = chooser.table.predicted(entry.candidate)
         again = _measure(run, entry.candidate)
-        if limits.broken_by(again.quantile_s(limits.quantile), entry.size_bytes):
-            verdict = chooser.reject(chosen.candidate, replace(entry, latency=again))
+        found = replace(entry, latency=again)
+        if found.broken(limits):
+            verdict = chooser.reject(chosen.candidate, found)
             attempts.append(Attempted(entry.candidate, predicted, again, verdict))
             continue
         bundle = export_bundle(
@@ -713,7 +727,12 @@ def _fit_candidates(
         )
         proof = verify_bundle(bundle, run.settings.target, task, limits=limits, progress=progress)
         if proof.broken:
-            found = replace(entry, latency=proof.latency, size_bytes=proof.size_bytes)
+            found = replace(
+                entry,
+                latency=proof.latency,
+                size_bytes=proof.size_bytes,
+                memory_bytes=proof.memory_bytes,
+            )
             verdict = chooser.reject(chosen.candidate, found)
             attempts.append(Attempted(entry.candidate, predicted, proof.latency, verdict))
             continue
@@ -776,6 +795,7 @@ def candidates_text(entries: Sequence[Evaluated]) -> list[dict[str, object]]:
             "top1_validation": e.accuracy.top1,
             "latency_p50_s": e.latency.p50_s,
             "size_bytes": e.size_bytes,
+            "memory_bytes": e.memory_bytes,
         }
         for e in entries
     ]

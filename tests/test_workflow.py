@@ -1,4 +1,5 @@
 import shutil
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -406,3 +407,42 @@ def test_proxyless_measures_the_most_probable_networks(line: Line, tmp_path: Pat
     assert not list(run.folder.glob("*.part"))
     assert len(run.hypervolumes()) == 2
     assert 0 <= run.hypervolumes()[0] <= run.hypervolumes()[1] < 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_memory_is_an_objective_and_a_limit(line: Line, tmp_path: Path) -> None:
+    effort = replace(ONE, n_evaluations=2, n_table_networks=2, finetune_images=0)
+    limits = Limits.of(memory="500MB")
+    run = patient(
+        lambda: run_search(
+            line.fitted.run.space,
+            line.task,
+            line.profile,
+            out=tmp_path / "run",
+            limits=limits,
+            objectives=["latency"],
+            effort=effort,
+            profile_folder=str(line.profile_folder),
+            supernet=line.fitted.run.folder,
+            progress=QUIET,
+        )
+    )
+    assert run.settings.objectives == ("latency", "memory")
+    assert read_settings(run.folder) == run.settings
+    peaks = [entry.memory_bytes for entry in run.measured]
+    assert all(peak and 1e6 < peak < 5e8 for peak in peaks)
+    assert len(run.hypervolumes()) == 2
+    with pytest.raises(Infeasible, match="no measured candidate keeps peak memory <= 1 kB") as low:
+        run.best(Limits.of(memory="1kB"))
+    assert low.value.binding == "memory"
+    bundle = export_bundle(run, line.task, tmp_path / "bundle", effort=effort, progress=QUIET)
+    proof = patient(lambda: verify_bundle(bundle, "local", line.task, progress=QUIET))
+    assert proof.holds
+    assert proof.memory_bytes == pytest.approx(run.best().memory_bytes, rel=0.3)
+    tight = Limits.of(memory="1MB")
+    broken = patient(
+        lambda: verify_bundle(bundle, "local", line.task, limits=tight, progress=QUIET)
+    )
+    assert broken.broken == ("memory",)
+    assert broken.failures[0].startswith("peak memory is ")
+    assert broken.failures[0].endswith(", the limit 1 MB")

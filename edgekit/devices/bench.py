@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,9 +19,9 @@ from edgekit.core.kernel import Kernel
 from edgekit.core.progress import Progress
 from edgekit.core.target import CPU_PROVIDER, Target
 from edgekit.devices.measuring.early_stopping import bounded_quantile_s
-from edgekit.devices.measuring.elsewhere import run_job
 from edgekit.devices.measuring.interleave import RawBlock
 from edgekit.devices.measuring.measure import measure_models
+from edgekit.devices.measuring.memory import peak_memory_bytes
 from edgekit.devices.measuring.placement import provider_of
 from edgekit.devices.measuring.session import load_model, open_session, random_inputs
 from edgekit.devices.networks.graph import GraphBuilder
@@ -197,12 +196,6 @@ def moved_bytes(kernel: Kernel) -> float:
     """Bytes of inputs, outputs and weights."""
     terms = roofline_terms(kernel)
     return sum(terms[index] for index in _MOVED)
-
-
-def peak_memory_bytes(model: Path, target: Target) -> int | None:
-    """What loading and running a model three times adds to a fresh process at its peak."""
-    found: Any = run_job({"job": "memory"}, {"model": model}, target)
-    return None if found is None else int(found)
 
 
 def _dense_models() -> Sequence[tuple[onnx.ModelProto, str, int]]:

@@ -15,7 +15,7 @@ from edgekit.core.limits import Limits
 from edgekit.core.precision import Precision
 from edgekit.core.task import Task
 
-KIND, SCHEMA_VERSION = "bundle", 2
+KIND, SCHEMA_VERSION = "bundle", 3
 MANIFEST = "manifest.json"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -117,6 +117,8 @@ class MeasuredSummary:
         latency_p50_s: median of one single-image run, in seconds.
         latency_p90_s: 90th percentile, in seconds.
         size_bytes: size of the model file.
+        memory_bytes: what loading and running it adds to a process at its peak; None where the
+            system did not say.
         top1: accuracy on the test split, 0..1.
         n_images: images of that split.
         holds: whether every limit and every check was met.
@@ -128,6 +130,7 @@ class MeasuredSummary:
     latency_p50_s: float
     latency_p90_s: float
     size_bytes: int
+    memory_bytes: int | None
     top1: float
     n_images: int
     holds: bool

@@ -18,6 +18,7 @@ from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.core.units import format_duration, format_size
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
+from edgekit.devices.measuring.memory import peak_memory_bytes
 from edgekit.devices.measuring.placement import NodePlacement, placed_nodes
 from edgekit.devices.probe import probe as probe_device
 from edgekit.export.block_times import BlockTime, block_times
@@ -47,7 +48,9 @@ class Proof:
         parity: comparisons of the artifact with the forms it was made from.
         nodes: every node and the provider that runs it.
         blocks: where the time goes.
-        broken: names of the limits that are broken, ``"latency"`` or ``"size"``.
+        memory_bytes: what loading and running it adds to a process at its peak; None where the
+            system does not say.
+        broken: names of the limits that are broken, of ``FIGURES``.
         versions: of Python and the packages that measured.
         measured_at: UTC time, ISO 8601.
     """
@@ -60,6 +63,7 @@ class Proof:
     limits: Limits
     latency: Measured
     size_bytes: int
+    memory_bytes: int | None
     accuracy: MeasuredAccuracy
     parity: tuple[ParityCheck, ...]
     nodes: tuple[NodePlacement, ...]
@@ -99,6 +103,7 @@ class Proof:
             latency_p50_s=self.latency.p50_s,
             latency_p90_s=self.latency.p90_s,
             size_bytes=self.size_bytes,
+            memory_bytes=self.memory_bytes,
             top1=self.accuracy.top1,
             n_images=self.accuracy.n_images,
             holds=self.holds,
@@ -123,6 +128,11 @@ class Proof:
             found.append(
                 f"size is {format_size(self.size_bytes)}, "
                 f"the limit {format_size(limits.size_bytes)}"
+            )
+        if "memory" in self.broken and limits.memory_bytes is not None:
+            found.append(
+                f"peak memory is {format_size(self.memory_bytes or 0)}, "
+                f"the limit {format_size(limits.memory_bytes)}"
             )
         return found
 
@@ -187,6 +197,7 @@ def verify(
     same_device = fingerprint == provenance.device_fingerprint
     known_fast_s = provenance.reference_fast_s if same_device else ()
     latency = _latency(model, target, known_fast_s, shown, seed)
+    memory_bytes = peak_memory_bytes(model, target)
     precisions: dict[str, Precision] = provenance.precisions
     blocks = block_times(model, target, precisions, latency.p50_s)
     probe, n_cores = bundle.probe(), len(os.sched_getaffinity(0))
@@ -209,11 +220,12 @@ def verify(
         limits=limits,
         latency=latency,
         size_bytes=len(model),
+        memory_bytes=memory_bytes,
         accuracy=accuracy,
         parity=parity_checks(probe, answers),
         nodes=placed_nodes(model, target),
         blocks=blocks,
-        broken=limits.broken_by(latency.quantile_s(limits.quantile), len(model)),
+        broken=limits.broken_by(latency.quantile_s(limits.quantile), len(model), memory_bytes),
         versions=versions(),
         measured_at=utc_now(),
     )

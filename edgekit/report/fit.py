@@ -121,6 +121,8 @@ def thinned(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
 def _front_table(points: Sequence[FrontPoint]) -> Html:
     times = time_unit(point.latency_s for point in points)
     sizes = size_unit(point.size_bytes for point in points)
+    peaks = [point.memory_bytes for point in points if point.memory_bytes is not None]
+    memories = size_unit(peaks)
     headers = (
         "network",
         "latency is",
@@ -128,6 +130,7 @@ def _front_table(points: Sequence[FrontPoint]) -> Html:
         f"predicted ({times.name})",
         "top-1 on validation (%)",
         f"size ({sizes.name})",
+        *([f"peak memory, measured ({memories.name})"] if peaks else []),
     )
     rows: list[list[Cell | str]] = [
         [
@@ -139,6 +142,7 @@ def _front_table(points: Sequence[FrontPoint]) -> Html:
             ),
             number(point.top1, PERCENT),
             number(point.size_bytes, sizes),
+            *([number(point.memory_bytes, memories)] if peaks else []),
         ]
         for point in sorted(points, key=lambda point: (point.kind, point.latency_s))
     ]

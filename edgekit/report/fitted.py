@@ -216,6 +216,7 @@ def _measured_points(fitted: Fitted) -> list[FrontPoint]:
             entry.latency.p50_s,
             entry.size_bytes,
             "measured",
+            memory_bytes=entry.memory_bytes,
             chosen=entry.candidate == fitted.entry.candidate,
             interval_s=entry.latency.interval_s,
         )
@@ -242,6 +243,7 @@ def _chosen(proof: Proof, bundle: Bundle, entry: Evaluated | None) -> ChosenRow:
         validation_accuracy=entry.accuracy if entry else None,
         latency=proof.latency,
         size_bytes=proof.size_bytes,
+        memory_bytes=proof.memory_bytes,
         int8_share=sum(p == "int8" for p in precisions) / len(precisions),
         parity=tuple(ParityRow(c.name, c.value, c.bound, c.met) for c in proof.parity),
     )
@@ -255,6 +257,10 @@ def _limit_rows(proof: Proof) -> tuple[LimitRow, ...]:
     if limits.size_bytes is not None:
         size = proof.size_bytes
         rows.append(LimitRow("size", limits.size_bytes, size, "size" not in proof.broken))
+    if limits.memory_bytes is not None:
+        memory = proof.memory_bytes or 0
+        met = "memory" not in proof.broken
+        rows.append(LimitRow("memory", limits.memory_bytes, memory, met))
     return tuple(rows)
 
 

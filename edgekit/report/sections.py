@@ -67,7 +67,7 @@ def verdict(limits: Limits, rows: Sequence[LimitRow]) -> Html:
 
 
 def tiles(chosen: ChosenRow) -> Html:
-    """The four figures of the artifact, all measured."""
+    """The figures of the artifact, all measured."""
     low, high = (percent(end) for end in chosen.accuracy.interval)
     fast, slow = (format_duration(end) for end in chosen.latency.interval_s)
     split, n_images = chosen.accuracy.split, chosen.accuracy.n_images
@@ -84,9 +84,17 @@ def tiles(chosen: ChosenRow) -> Html:
             f"95 % interval {fast} to {slow}; one image",
         ),
         _tile("size, measured", format_size(chosen.size_bytes), f"{chosen.size_bytes:,} bytes"),
+        _memory_tile(chosen.memory_bytes),
         _tile("blocks in int8", percent(chosen.int8_share), "the others run in fp32"),
         class_="tiles",
     )
+
+
+def _memory_tile(memory_bytes: int | None) -> Html:
+    if memory_bytes is None:
+        return Html()
+    detail = "peak of a process that loads and runs it"
+    return _tile("memory, measured", format_size(memory_bytes), detail)
 
 
 def _tile(name: str, figure: str, detail: str) -> Html:
@@ -106,9 +114,13 @@ def limit_table(limits: Limits, rows: Sequence[LimitRow]) -> Html:
 
 def _limit_row(limits: Limits, row: LimitRow) -> list[Cell | str]:
     shown = format_duration if row.name == "latency" else format_size
-    name = f"latency {limits.quantile}" if row.name == "latency" else "size of the model file"
+    names = {
+        "latency": f"latency {limits.quantile}",
+        "size": "size of the model file",
+        "memory": "peak memory of a process that loads and runs it",
+    }
     return [
-        name,
+        names[row.name],
         Cell(shown(row.limit), row.limit, "number"),
         Cell(shown(row.measured), row.measured, "number"),
         number(row.measured / row.limit, PERCENT),

@@ -27,7 +27,7 @@ class LimitRow:
         met: whether the figure satisfies the limit.
     """
 
-    name: Literal["latency", "size"]
+    name: Literal["latency", "size", "memory"]
     limit: float
     measured: float
     met: bool
@@ -60,6 +60,8 @@ class ChosenRow:
         validation_accuracy: of its network on the validation split; None where it was not taken.
         latency: single-image latency on the device.
         size_bytes: size of the model file.
+        memory_bytes: what loading and running it adds to a process at its peak; None where that
+            is not known.
         int8_share: share of the blocks that run in int8, 0..1.
         parity: comparisons of the artifact with the network it was made from.
     """
@@ -69,6 +71,7 @@ class ChosenRow:
     validation_accuracy: MeasuredAccuracy | None
     latency: Measured
     size_bytes: int
+    memory_bytes: int | None
     int8_share: float
     parity: tuple[ParityRow, ...] = ()
 
@@ -87,6 +90,7 @@ class FrontPoint:
         baseline: whether the network stands beside the search for comparison.
         interval_s: interval of the latency in seconds, 95 % if measured, 90 % if predicted; None
             without one.
+        memory_bytes: measured peak memory; None where it was not measured.
 
     Raises:
         InputError: a predicted point that says it was chosen.
@@ -100,6 +104,7 @@ class FrontPoint:
     chosen: bool = False
     baseline: bool = False
     interval_s: tuple[float, float] | None = None
+    memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.chosen and self.kind != "measured":

@@ -70,8 +70,7 @@ class Chooser:
         )
         genes = np.array([found.candidate.genes])
         ratio = self.table.latencies_s(genes) / before.latencies_s(genes)
-        latency_s = found.latency.quantile_s(self._limits.quantile)
-        broken = self._limits.broken_by(latency_s, found.size_bytes)
+        broken = found.broken(self._limits)
         return f"breaks {' and '.join(broken)}; its prediction was corrected by {ratio[0]:.3f}"
 
     def corrected_run(self) -> Run:

@@ -22,6 +22,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
+from edgekit.devices.measuring.memory import known_memory_bytes
 from edgekit.search.evaluated import Evaluated
 from edgekit.search.finetuning import finetuned
 from edgekit.search.networks import Networks
@@ -150,13 +151,20 @@ class Evaluator:
         crew: judges them.
         targets: where latency is measured, each with the reference kernels of when it was
             profiled, as ``measure_models`` takes them.
+        with_memory: whether peak memory is measured too.
     """
 
-    def __init__(self, crew: Crew, targets: Sequence[tuple[Target, Sequence[float]]]) -> None:
-        self._crew, self._targets = crew, targets
+    def __init__(
+        self,
+        crew: Crew,
+        targets: Sequence[tuple[Target, Sequence[float]]],
+        *,
+        with_memory: bool = False,
+    ) -> None:
+        self._crew, self._targets, self._with_memory = crew, targets, with_memory
 
     def __call__(self, candidate: Candidate) -> list[Evaluated]:
-        """Measure one candidate: an entry for each target, which differ in latency alone.
+        """Measure one candidate: an entry for each target, which differ in latency and memory.
 
         Raises:
             EvaluationFailed: the runtime refuses the network, or its loss is no number.
@@ -175,10 +183,14 @@ class Evaluator:
                     )[candidate.text]
                     for target, known_fast_s in self._targets
                 ]
+            memories = [self._memory_bytes(judged.model, target) for target, _ in self._targets]
         except InputError as error:
             raise EvaluationFailed(str(error)) from error
         size_bytes = judged.model.ByteSize()
         return [
-            Evaluated(candidate, judged.accuracy, latency, size_bytes, judged.loss)
-            for latency in latencies
+            Evaluated(candidate, judged.accuracy, latency, size_bytes, judged.loss, memory_bytes)
+            for latency, memory_bytes in zip(latencies, memories, strict=True)
         ]
+
+    def _memory_bytes(self, model: ModelProto, target: Target) -> int | None:
+        return known_memory_bytes(model, target) if self._with_memory else None

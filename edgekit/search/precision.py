@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from onnx import ModelProto
 from pydantic import TypeAdapter, ValidationError
 
 from edgekit.core.candidate import Candidate
@@ -17,12 +18,12 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.devices.measuring.measure import compare_models
+from edgekit.devices.measuring.memory import known_memory_bytes
 from edgekit.search.evaluate import Alone
 from edgekit.search.evaluated import Evaluated
 from edgekit.search.networks import Networks
-from edgekit.search.run import Run, evaluator, judge_of
+from edgekit.search.run import Run, evaluator, judge_of, trials_of
 from edgekit.search.space import int8_blocks, uniform_precision, with_precision
-from edgekit.search.store import Trials
 
 SETTLED = "settled.json"
 _KIND, _SCHEMA = "edgekit-settled-precisions", 1
@@ -75,7 +76,7 @@ def settle_precision(
         save_settled(run.folder, {**known, entry.candidate: found, found.candidate: found})
     if found.candidate == entry.candidate:
         return entry, found.notes
-    trials = Trials(run.folder, run.space, run.settings.study)
+    trials = trials_of(run.folder, run.space, run.settings)
     measured = {e.candidate: e for e in trials.all()}
     if found.candidate not in measured:
         judge = judge_of(run.networks, task, run.settings, run.folder)
@@ -98,7 +99,7 @@ def settled(
         networks: of its space.
         candidate: what the search chose.
         target: where it is to run.
-        limits: only the one on size is looked at.
+        limits: those on size and memory are looked at.
         seed: of inputs and resampling.
     """
     found = _settled_blocks(networks, candidate, target, limits, seed)
@@ -108,7 +109,7 @@ def settled(
     genes = uniform_precision(networks.space, np.array([found.candidate.genes]), Precision.FP32)
     plain = Candidate(tuple(genes[0].tolist()))
     model = networks.model(plain)
-    if limits.size_bytes is not None and model.ByteSize() > limits.size_bytes:
+    if _breaks(model, target, limits):
         return found
     whole = compare_models(
         networks.model(found.candidate), model, target, n_pairs=2 * _N_PAIRS, seed=seed
@@ -117,6 +118,15 @@ def settled(
         return found
     reason = f"int8 is not clearly faster in the whole (ratio {whole.ratio:.2f}): fp32 kept"
     return Settled(plain, {**found.notes, **dict.fromkeys(int8, reason)})
+
+
+def _breaks(model: ModelProto, target: Target, limits: Limits) -> str:
+    """The limit that a model breaks whatever its latency; empty for none."""
+    if model.ByteSize() > limits.walls["size"]:
+        return "size"
+    if limits.memory_bytes is None:
+        return ""
+    return "memory" if known_memory_bytes(model, target) > limits.memory_bytes else ""
 
 
 def _settled_blocks(
@@ -131,8 +141,8 @@ def _settled_blocks(
         if ratio.ratio < 1:
             continue
         reason = f"int8 not faster here (ratio {ratio.ratio:.2f})"
-        if limits.size_bytes is not None and then.ByteSize() > limits.size_bytes:
-            notes[block] = f"{reason}, kept for the size limit"
+        if limit := _breaks(then, target, limits):
+            notes[block] = f"{reason}, kept for the {limit} limit"
         else:
             notes[block] = f"{reason}: fp32 kept"
             candidate = plain

@@ -6,8 +6,7 @@ measured front
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,11 +15,11 @@ import numpy as np
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import EvaluationFailed, Infeasible
 from edgekit.core.figures import Measured, MeasuredAccuracy
-from edgekit.core.limits import Limits
+from edgekit.core.limits import Limits, figure_text
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
-from edgekit.core.units import format_duration, format_size
+from edgekit.core.units import format_duration
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
 from edgekit.devices.predicting.predictor import KernelPredictor
 from edgekit.devices.probe import probe
@@ -28,6 +27,7 @@ from edgekit.search.costs import CostTable
 from edgekit.search.evaluate import SEARCH_INTERVAL, Crew, Evaluator, Judge
 from edgekit.search.evaluated import Evaluated, front
 from edgekit.search.mbconv.space import MBConvSpace
+from edgekit.search.memory import MemoryLine, memory_line
 from edgekit.search.metrics.pool import scored_pool
 from edgekit.search.networks import Networks, train_together
 from edgekit.search.protocol.feasibility import nearest, unreachable
@@ -35,13 +35,15 @@ from edgekit.search.protocol.loop import search
 from edgekit.search.protocol.pareto import hypervolume
 from edgekit.search.protocol.problem import Floats, Objective, Scores, SearchProblem, Values
 from edgekit.search.proxyless.deriving import probable_pool
-from edgekit.search.settings import RunSettings
+from edgekit.search.settings import OBJECTIVES, RunSettings, objectives_of
 from edgekit.search.space import Genes, SearchSpace
 from edgekit.search.store import Trials, load_table_networks, save_table_networks
 from edgekit.search.strategies import BY_GATES, BY_METRICS, strategy_named
 from edgekit.search.workers import Staff
 
 _MAY_BE_LOST = 10
+UNITS = {"latency": "latency_s", "size": "size_bytes", "memory": "memory_bytes"}
+"""Name of the objective of each of ``FIGURES``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Run:
         table: the corrected cost table.
         measured: every measured candidate, in order.
         tried: accuracy of finalists after a short training, by candidate.
+        memory: predicts peak memory; None where it is no objective.
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class Run:
     table: CostTable
     measured: tuple[Evaluated, ...]
     tried: Mapping[Candidate, MeasuredAccuracy] = field(default_factory=dict)
+    memory: MemoryLine | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -71,13 +75,12 @@ class Run:
 
     def hypervolumes(self) -> list[float]:
         """Share of the box that was beaten after each measured candidate, see ``box_of``."""
-        box, quantile = box_of(self.space, self.table), self.settings.limits.quantile
-        n = len(self.measured)
-        return [_beaten(self.measured[: i + 1], quantile, box) for i in range(n)]
+        box, n = box_of(self), len(self.measured)
+        return [_beaten(self.measured[: i + 1], self.settings, box) for i in range(n)]
 
     def front(self) -> list[Evaluated]:
         """Measured candidates that no other one beats, fastest first."""
-        return front(self.measured)
+        return front(self.measured, self.settings.objectives)
 
     def best(self, limits: Limits | None = None) -> Evaluated:
         """The most accurate finalist, or where there is none the most accurate candidate inside.
@@ -110,15 +113,17 @@ class Run:
             n_evaluations=1,
             population=1,
             seed=0,
+            objectives=objectives_of(None, limits),
+            memory=self.memory,
             quantile_ratio=float(np.median(ratios)),
         )
         found = unreachable(problem)
         if found is None:
             return ""
-        _, latency_s, size_bytes = found.values
+        names = objectives_of(None, limits)
         return (
             f", and of all {found.n_networks:,} networks none is predicted inside (nearest "
-            f"{format_duration(latency_s)} with {format_size(round(size_bytes))})"
+            f"{_with_each_other(names, found.values[1:])})"
         )
 
     def rank(self, entry: Evaluated) -> tuple[bool, float, float]:
@@ -140,19 +145,22 @@ def infeasible(measured: Sequence[Evaluated], limits: Limits, of_all: str = "") 
         limits: what they break.
         of_all: what is predicted of every network of the space, for people.
     """
-    figures = np.array([entry.values(limits.quantile)[1:] for entry in measured])
-    walls = np.array([limits.latency_s or math.inf, limits.size_bytes or math.inf])
-    found = nearest(figures / walls - 1)
+    names = objectives_of(None, limits)
+    figures = np.array([entry.figures(names, limits.quantile) for entry in measured])
+    found = nearest(figures / np.array([limits.walls[name] for name in names]) - 1)
     assert found is not None
-    latency_s, size_bytes = figures[found.row]
-    binding = ("latency", "size")[found.binding]
-    text = f"latency {format_duration(latency_s)} with size {format_size(size_bytes)}"
+    binding, text = names[found.binding], _with_each_other(names, figures[found.row])
     return Infeasible(
         f"no measured candidate keeps {limits.describe()}: {binding} binds, "
         f"the nearest feasible pair is {text}{of_all}; loosen the {binding} limit to that",
         binding=binding,
         nearest=text,
     )
+
+
+def _with_each_other(names: Sequence[str], figures: Iterable[float]) -> str:
+    """For people: ``"latency 1.9 ms with size 0.4 MB"``."""
+    return " with ".join(figure_text(*pair) for pair in zip(names, figures, strict=True))
 
 
 def execute(
@@ -183,7 +191,7 @@ def execute(
         TooNoisy: a latency could not be had; resume when the machine is quiet.
         EvaluationFailed: no candidate can be evaluated.
     """
-    trials = Trials(folder, networks.space, settings.study)
+    trials = trials_of(folder, networks.space, settings)
     gated = settings.strategy in BY_GATES
     train_together(
         networks,
@@ -194,34 +202,33 @@ def execute(
         progress=progress,
     )
     table = cost_table(folder, networks, settings, predictor, progress=progress)
+    memory = line_of(folder, networks, settings, progress=progress)
+    run = Run(folder, settings, networks, table, (), memory=memory)
     measured = {entry.candidate: entry for entry in trials.all()}
     n_known = len(measured) + len(trials.failed())
     if n_known < settings.n_evaluations:
         judge = judge_of(networks, task, settings, folder)
         with staff.at_work(judge, networks.space.n_architecture, progress) as crew:
-            _evaluate(folder, networks, settings, task, table, crew, trials, measured, progress)
+            _evaluate(run, task, crew, trials, measured, progress)
     if not measured:
         raise EvaluationFailed(
             f"a search needs a candidate that can be evaluated, all {len(trials.failed())} in "
             f"{folder} failed; see what was said of each"
         )
-    return Run(folder, settings, networks, table, tuple(measured.values()))
+    return replace(run, measured=tuple(measured.values()))
 
 
 def _evaluate(
-    folder: Path,
-    networks: Networks,
-    settings: RunSettings,
+    run: Run,
     task: Task,
-    table: CostTable,
     crew: Crew,
     trials: Trials,
     measured: dict[Candidate, Evaluated],
     progress: Progress,
 ) -> None:
     """Ask the strategy, and measure what is not in ``measured`` yet."""
-    evaluate, quantile = evaluator(crew, settings), settings.limits.quantile
-    known: dict[Candidate, Values | None] = {c: e.values(quantile) for c, e in measured.items()}
+    settings, evaluate = run.settings, evaluator(crew, run.settings)
+    known: dict[Candidate, Values | None] = {c: _told(e, settings) for c, e in measured.items()}
     known |= dict.fromkeys(trials.failed())
 
     def values(candidate: Candidate) -> Values:
@@ -233,35 +240,43 @@ def _evaluate(
             raise
         measured[candidate] = entry
         trials.add(entry)
-        return entry.values(quantile)
+        return _told(entry, settings)
 
     problem = problem_of(
-        networks.space,
-        table,
+        run.space,
+        run.table,
         settings.limits,
         values,
         n_evaluations=settings.n_evaluations,
         population=settings.population,
         seed=settings.seed,
-        quantile_ratio=ratio_of_limited(folder, settings),
+        objectives=settings.objectives,
+        memory=run.memory,
+        quantile_ratio=ratio_of_limited(run.folder, settings),
     )
-    scores = _scores(networks, problem, settings, task, folder, progress)
+    scores = _scores(run.networks, problem, settings, task, run.folder, progress)
     problem = replace(problem, scores=scores, ahead=crew.ahead)
-    _search(problem, settings, known, measured, box_of(networks.space, table), progress)
+    _search(problem, settings, known, measured, box_of(run), progress)
 
 
-def box_of(space: SearchSpace, table: CostTable) -> Floats:
-    """Every answer wrong, and the predicted latency and size of the largest network ``(3,)``.
+def _told(entry: Evaluated, settings: RunSettings) -> Values:
+    return entry.values(settings.objectives, settings.limits.quantile)
+
+
+def box_of(run: Run) -> Floats:
+    """Every answer wrong, and what is predicted of the largest network ``(1 + objectives,)``.
 
     Known before a search: the hypervolume of what it measures is a share of that box.
     """
-    largest = np.array([space.largest().genes])
-    return np.array([1.0, table.latencies_s(largest)[0], table.sizes_bytes(largest)[0]])
+    largest = np.array([run.space.largest().genes])
+    costs = predicted_figures(run.table, run.memory, run.settings.objectives, largest)
+    return np.array([1.0, *costs[0]])
 
 
-def _beaten(measured: Collection[Evaluated], quantile: str, box: Floats) -> float:
+def _beaten(measured: Collection[Evaluated], settings: RunSettings, box: Floats) -> float:
     """By accuracy, whatever candidates are ranked by."""
-    figures = [(1 - e.accuracy.top1, *e.values(quantile)[1:]) for e in measured]
+    names, quantile = settings.objectives, settings.limits.quantile
+    figures = [(1 - e.accuracy.top1, *e.figures(names, quantile)) for e in measured]
     return hypervolume(np.array(figures), box)
 
 
@@ -305,7 +320,7 @@ def _search(
     with progress.track(settings.n_evaluations, label, n_start=n_known) as update:
         strategy = strategy_named(settings.strategy)
         for n_done, _ in enumerate(search(problem, strategy, known), 1):
-            update(max(n_done, n_known), best_so_far(measured.values(), settings.limits, box))
+            update(max(n_done, n_known), best_so_far(measured.values(), settings, box))
 
 
 def problem_of(
@@ -317,9 +332,11 @@ def problem_of(
     n_evaluations: int,
     population: int,
     seed: int,
+    objectives: Sequence[str] = OBJECTIVES,
+    memory: MemoryLine | None = None,
     quantile_ratio: float = 1.0,
 ) -> SearchProblem:
-    """A search for the smallest error, latency and size, of which the last two are predicted.
+    """A search for the smallest error and figures, which are predicted.
 
     Args:
         space: what may be chosen.
@@ -329,19 +346,37 @@ def problem_of(
         n_evaluations: candidates that may be evaluated, above 0.
         population: candidates a strategy may ask for at once, above 0.
         seed: of every random choice.
+        objectives: some of ``FIGURES``, besides the error.
+        memory: predicts the peak memory, where it is one of them.
         quantile_ratio: limited quantile over label, above 0.
     """
 
     def costs(genes: Genes) -> Floats:
-        latency_s = quantile_ratio * table.latencies_s(genes)
-        return np.stack([np.full(len(genes), np.nan), latency_s, table.sizes_bytes(genes)], axis=1)
+        figures = predicted_figures(table, memory, objectives, genes, quantile_ratio)
+        return np.concatenate([np.full((len(genes), 1), np.nan), figures], axis=1)
 
-    objectives = (
-        Objective("error"),
-        Objective("latency_s", limits.latency_s or math.inf),
-        Objective("size_bytes", limits.size_bytes or math.inf),
-    )
-    return SearchProblem(space, objectives, costs, evaluate, n_evaluations, population, seed)
+    walls = tuple(Objective(UNITS[name], limits.walls[name]) for name in objectives)
+    all_objectives = (Objective("error"), *walls)
+    return SearchProblem(space, all_objectives, costs, evaluate, n_evaluations, population, seed)
+
+
+def predicted_figures(
+    table: CostTable,
+    memory: MemoryLine | None,
+    names: Sequence[str],
+    genes: Genes,
+    quantile_ratio: float = 1.0,
+) -> Floats:
+    """Some of ``FIGURES`` of canonical genes ``(n, genes)``, predicted: ``(n, names)``."""
+    known: dict[str, Floats] = {}
+    if "latency" in names:
+        known["latency"] = quantile_ratio * table.latencies_s(genes)
+    if {"size", "memory"} & set(names):
+        known["size"] = table.sizes_bytes(genes)
+    if "memory" in names:
+        assert memory is not None
+        known["memory"] = memory.predicted_bytes(known["size"])
+    return np.stack([known[name] for name in names], axis=1)
 
 
 def judge_of(networks: Networks, task: Task, settings: RunSettings, folder: Path) -> Judge:
@@ -358,7 +393,24 @@ def judge_of(networks: Networks, task: Task, settings: RunSettings, folder: Path
 
 def evaluator(crew: Crew, *settings: RunSettings) -> Evaluator:
     """What measures the candidates of runs."""
-    return Evaluator(crew, [(Target(s.target), s.reference_fast_s) for s in settings])
+    with_memory = any("memory" in s.objectives for s in settings)
+    targets = [(Target(s.target), s.reference_fast_s) for s in settings]
+    return Evaluator(crew, targets, with_memory=with_memory)
+
+
+def trials_of(folder: Path, space: SearchSpace, settings: RunSettings) -> Trials:
+    """Where a run keeps what it measures."""
+    return Trials(folder, space, settings.study, settings.objectives)
+
+
+def line_of(
+    folder: Path, networks: Networks, settings: RunSettings, *, progress: Progress
+) -> MemoryLine | None:
+    """What predicts the memory of a run's candidates; None where it is no objective."""
+    if "memory" not in settings.objectives:
+        return None
+    target = Target(settings.target)
+    return memory_line(folder, networks, target, seed=settings.seed, progress=progress)
 
 
 def ratio_of_limited(folder: Path, settings: RunSettings) -> float:
@@ -422,11 +474,11 @@ def measure_candidates(
     return [(c, figures[c.text]) for c in candidates if c.text in figures]
 
 
-def best_so_far(measured: Collection[Evaluated], limits: Limits, box: Floats) -> str:
+def best_so_far(measured: Collection[Evaluated], settings: RunSettings, box: Floats) -> str:
     """For people: the best inside the limits, and the share of the box that is beaten."""
-    inside = [entry for entry in measured if entry.meets(limits)]
+    inside = [entry for entry in measured if entry.meets(settings.limits)]
     if not inside:
         return "nothing inside the limits yet"
     best = max(inside, key=lambda e: e.merit)
     found = f"best so far {best.accuracy.top1:.1%} at {format_duration(best.latency.p50_s)}"
-    return f"{found}, hypervolume {_beaten(measured, limits.quantile, box):.3f}"
+    return f"{found}, hypervolume {_beaten(measured, settings, box):.3f}"

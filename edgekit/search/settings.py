@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgekit.core.errors import InputError
 from edgekit.core.files import read_json, write_json
-from edgekit.core.limits import Limits
+from edgekit.core.limits import FIGURES, Limits
 from edgekit.search.elastic.space import ElasticRecipe
 from edgekit.search.mbconv.space import MBConvRecipe
 from edgekit.search.store import RUN_FILE, check_study
 from edgekit.search.strategies import strategy_named
 from edgekit.training.loop import TrainRecipe
 
-_KIND, _SCHEMA = "edgekit-run", 6
+_KIND, _SCHEMA = "edgekit-run", 7
+
+OBJECTIVES = ("latency", "size")
+"""What is made small where nothing is said, besides what is limited."""
+
+
+def objectives_of(asked: Sequence[str] | None, limits: Limits) -> tuple[str, ...]:
+    """What a search makes small besides the error: what is asked for and what is limited.
+
+    Args:
+        asked: some of ``FIGURES``; None for ``OBJECTIVES``.
+        limits: walls of the search.
+
+    Raises:
+        InputError: another name, or nothing.
+    """
+    wanted = {*(OBJECTIVES if asked is None else asked), *limits.limited}
+    unknown = sorted(wanted - set(FIGURES))
+    if unknown or not wanted:
+        raise InputError(
+            f"a search makes some of {', '.join(FIGURES)} small, got "
+            f"{', '.join(unknown) or 'none'}; name one or more of these"
+        )
+    return tuple(name for name in FIGURES if name in wanted)
+
+
+def check_objectives(names: tuple[str, ...], limits: Limits) -> None:
+    """Raise InputError unless ``objectives_of`` could have made them."""
+    if names != objectives_of(names, limits):
+        raise InputError(
+            f"objectives are some of {', '.join(FIGURES)} in that order, with all that are "
+            f"limited, got {', '.join(names)} for {limits.describe()}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +78,12 @@ class RunSettings:
         trial: the recipe of that; None where there are none.
         seed: of every random choice.
         study: database of the trials, as ``check_study`` takes it; empty for run.db here.
+        objectives: besides accuracy, which of ``FIGURES`` are made small, in that order; all that
+            are limited.
 
     Raises:
-        InputError: an unknown strategy, a count or seed out of its range, or such a database.
+        InputError: an unknown strategy, a count or seed out of its range, such a database, or
+            objectives without one that is limited.
     """
 
     data: str
@@ -70,10 +106,12 @@ class RunSettings:
     trial: TrainRecipe | None
     seed: int
     study: str = ""
+    objectives: tuple[str, ...] = OBJECTIVES
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)
         check_study(self.study)
+        check_objectives(self.objectives, self.limits)
         for name, least in (
             ("n_evaluations", 1),
             ("population", 1),
@@ -102,6 +140,7 @@ class RunSettings:
             training, query, trial = (_training(fields.pop(name)) for name in names)
             limits = Limits(**fields.pop("limits"))  # type: ignore[arg-type]
             fast_s = tuple(float(value) for value in fields.pop("reference_fast_s"))  # type: ignore[attr-defined]
+            objectives = tuple(map(str, fields.pop("objectives")))  # type: ignore[call-overload]
             mean, std = (_triple(fields.pop(name)) for name in ("mean", "std"))
             return cls(
                 mean=mean,
@@ -112,6 +151,7 @@ class RunSettings:
                 trial=trial,
                 limits=limits,
                 reference_fast_s=fast_s,
+                objectives=objectives,
                 **fields,  # type: ignore[arg-type]
             )
         except (TypeError, KeyError, ValueError) as error:

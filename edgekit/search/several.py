@@ -6,33 +6,35 @@ supernet --> a cost table per device --> ask for each device in turn, judge, tim
 
 from __future__ import annotations
 
-import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from edgekit.core.candidate import Candidate
-from edgekit.core.errors import EvaluationFailed
+from edgekit.core.errors import EvaluationFailed, Infeasible
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.devices.predicting.predictor import KernelPredictor
-from edgekit.search.costs import CostTable
 from edgekit.search.evaluate import Crew
 from edgekit.search.evaluated import Evaluated
 from edgekit.search.networks import WEIGHTS, Networks, train_together
 from edgekit.search.protocol.loop import search
 from edgekit.search.protocol.problem import Floats, Objective, SearchProblem, Values
 from edgekit.search.run import (
+    UNITS,
     Run,
     best_so_far,
     box_of,
     cost_table,
     evaluator,
     judge_of,
+    line_of,
+    predicted_figures,
     ratio_of_limited,
+    trials_of,
 )
 from edgekit.search.settings import RunSettings
 from edgekit.search.space import Genes
@@ -72,12 +74,28 @@ class DeviceRuns:
 
     runs: Mapping[str, Run]
 
+    def best(self) -> dict[str, Evaluated]:
+        """The best network for each device, by its name.
+
+        Raises:
+            Infeasible: a device has none inside its limits; names it.
+        """
+        found = {}
+        for name, run in self.runs.items():
+            try:
+                found[name] = run.best()
+            except Infeasible as error:
+                raise Infeasible(
+                    f"on {name}, {error}", binding=error.binding, nearest=error.nearest
+                ) from error
+        return found
+
     def compromise(self) -> Compromise | None:
         """The most accurate network inside the limits of every device, the faster of equals.
 
         None where no measured network keeps all limits. Raises Infeasible where a device has none.
         """
-        best = {name: run.best() for name, run in self.runs.items()}
+        best = self.best()
         rows = zip(*(run.measured for run in self.runs.values()), strict=True)
         inside = [
             row
@@ -126,7 +144,7 @@ def execute_on_devices(
         EvaluationFailed: no candidate can be evaluated.
     """
     names = list(folders)
-    trials = {n: Trials(folders[n], networks.space, settings[n].study) for n in names}
+    trials = {n: trials_of(folders[n], networks.space, settings[n]) for n in names}
     first = folders[names[0]]
     train_together(
         networks,
@@ -143,7 +161,10 @@ def execute_on_devices(
         n: cost_table(folders[n], networks, settings[n], predictors[n], progress=progress)
         for n in names
     }
-    runs = {n: Run(folders[n], settings[n], networks, tables[n], ()) for n in names}
+    lines = {n: line_of(folders[n], networks, settings[n], progress=progress) for n in names}
+    runs = {
+        n: Run(folders[n], settings[n], networks, tables[n], (), memory=lines[n]) for n in names
+    }
     measured = _measured(runs, task, trials, staff, progress)
     return DeviceRuns({n: replace(runs[n], measured=tuple(measured[n])) for n in names})
 
@@ -188,13 +209,14 @@ def _measured(
             return _values(runs, entries, candidate)
 
         problem = problem_on_devices(runs, values, crew)
-        strategy = InTurns(strategy_named(some.settings.strategy), parts_of(len(names)))
-        boxes = {n: box_of(run.space, run.table) for n, run in runs.items()}
+        parts = parts_of(len(names), some.settings.objectives)
+        strategy = InTurns(strategy_named(some.settings.strategy), parts)
+        boxes = {n: box_of(run) for n, run in runs.items()}
         label = f"searching for {len(names)} devices with {some.settings.strategy}"
         with progress.track(n_evaluations, label, n_start=n_known) as update:
             for n_done, _ in enumerate(search(problem, strategy, known), 1):
                 notes = [
-                    f"{n}: {best_so_far(entries[n].values(), runs[n].settings.limits, boxes[n])}"
+                    f"{n}: {best_so_far(entries[n].values(), runs[n].settings, boxes[n])}"
                     for n in names
                 ]
                 update(max(n_done, n_known), "; ".join(notes))
@@ -209,50 +231,66 @@ def _measured(
 def _values(
     runs: Mapping[str, Run], entries: Mapping[str, Mapping[Candidate, Evaluated]], c: Candidate
 ) -> Values:
-    """Error, latency on each device, size."""
-    all_values = [entries[n][c].values(run.settings.limits.quantile) for n, run in runs.items()]
-    error, _, size = all_values[0]
-    return (error, *(latency for _, latency, _ in all_values), size)
+    """Error, and the figures in the order of ``columns_of``."""
+    names = next(iter(runs.values())).settings.objectives
+    quantiles, of = [run.settings.limits.quantile for run in runs.values()], list(runs)
+    figures = [
+        entries[of[device or 0]][c].figures([name], quantiles[device or 0])[0]
+        for name, device in columns_of(len(of), names)
+    ]
+    return (1 - entries[of[0]][c].merit, *figures)
 
 
-def parts_of(n_devices: int) -> tuple[tuple[int, ...], ...]:
+def columns_of(n_devices: int, names: Sequence[str]) -> list[tuple[str, int | None]]:
+    """Objectives besides the error: a figure of ``FIGURES``, and the device it belongs to.
+
+    The size of a network is the same on all of them.
+    """
+    own = [(name, device) for name in names if name != "size" for device in range(n_devices)]
+    return [*own, *((name, None) for name in names if name == "size")]
+
+
+def parts_of(n_devices: int, names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Objectives of each device alone, then of all.
 
     Example:
-        >>> parts_of(2)
+        >>> parts_of(2, ("latency", "size"))
         ((0, 1, 3), (0, 2, 3), (0, 1, 2, 3))
     """
-    size = n_devices + 1
-    alone = tuple((0, place, size) for place in range(1, size))
-    return (*alone, tuple(range(size + 1)))
+    columns = columns_of(n_devices, names)
+    alone = tuple(
+        (0, *(place for place, (_, of) in enumerate(columns, 1) if of in (None, device)))
+        for device in range(n_devices)
+    )
+    return (*alone, tuple(range(len(columns) + 1)))
 
 
 def problem_on_devices(
     runs: Mapping[str, Run], evaluate: Callable[[Candidate], Values], crew: Crew
 ) -> SearchProblem:
-    """A search for the smallest error, latency on each device, and size."""
-    settings = [run.settings for run in runs.values()]
-    tables: list[tuple[CostTable, float]] = [
-        (run.table, ratio_of_limited(run.folder, run.settings)) for run in runs.values()
-    ]
-    some = next(iter(runs.values()))
+    """A search for the smallest error and figures on each device; see ``columns_of``."""
+    all_runs, devices = list(runs.values()), list(runs)
+    some, names = all_runs[0], all_runs[0].settings.objectives
+    ratios = [ratio_of_limited(run.folder, run.settings) for run in all_runs]
+    columns = columns_of(len(all_runs), names)
 
     def costs(genes: Genes) -> Floats:
-        latencies_s = [ratio * table.latencies_s(genes) for table, ratio in tables]
-        sizes_bytes = tables[0][0].sizes_bytes(genes)
-        return np.stack([np.full(len(genes), np.nan), *latencies_s, sizes_bytes], axis=1)
+        figures = [
+            predicted_figures(run.table, run.memory, names, genes, ratio)
+            for run, ratio in zip(all_runs, ratios, strict=True)
+        ]
+        found = [figures[device or 0][:, names.index(name)] for name, device in columns]
+        return np.stack([np.full(len(genes), np.nan), *found], axis=1)
 
-    objectives = (
-        Objective("error"),
-        *(
-            Objective(f"latency_s on {name}", run.settings.limits.latency_s or math.inf)
-            for name, run in runs.items()
-        ),
-        Objective("size_bytes", min(s.limits.size_bytes or math.inf for s in settings)),
-    )
+    def objective(name: str, device: int | None) -> Objective:
+        if device is None:
+            return Objective(UNITS[name], min(r.settings.limits.walls[name] for r in all_runs))
+        wall = all_runs[device].settings.limits.walls[name]
+        return Objective(f"{UNITS[name]} on {devices[device]}", wall)
+
     return SearchProblem(
         some.space,
-        objectives,
+        (Objective("error"), *(objective(*column) for column in columns)),
         costs,
         evaluate,
         some.settings.n_evaluations,

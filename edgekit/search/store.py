@@ -10,6 +10,7 @@ from pathlib import Path
 
 import optuna
 from optuna.distributions import IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
@@ -103,12 +104,20 @@ class Trials:
         folder: run folder; a database in it is created when missing.
         space: names and ranges of the genes.
         study: as ``check_study`` takes it; several runs may share a database.
+        names: which of ``FIGURES`` are objectives beside the accuracy.
 
     Raises:
-        InputError: the database is not one of this space, or cannot be reached.
+        InputError: the database is not one of this space and objectives, or cannot be reached.
     """
 
-    def __init__(self, folder: Path, space: SearchSpace, study: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        space: SearchSpace,
+        study: str = "",
+        names: Sequence[str] = ("latency", "size"),
+    ) -> None:
+        self._names = names
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._distributions = {
             name: IntDistribution(0, n - 1)
@@ -127,7 +136,7 @@ class Trials:
             self._study = optuna.create_study(
                 study_name=name,
                 storage=storage,
-                directions=["maximize", "minimize", "minimize"],
+                directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(names)],
                 load_if_exists=True,
             )
         except OperationalError as error:
@@ -143,13 +152,22 @@ class Trials:
                 f"{error.orig}; choose the folder of the right run"
             ) from error
 
+        if len(self._study.directions) != 1 + len(names):
+            raise InputError(
+                f"the trials of a run have its objectives, accuracy, {', '.join(names)}, those in "
+                f"{study or folder / DATABASE} have {len(self._study.directions)}; choose the "
+                "folder of the right run"
+            )
+
     def add(self, entry: Evaluated) -> None:
         """Store one measured candidate."""
-        values = [entry.accuracy.top1, entry.latency.p50_s, float(entry.size_bytes)]
+        values = [entry.accuracy.top1, *entry.figures(self._names)]
         attributes: dict[str, object] = {
             "accuracy": asdict(entry.accuracy),
             "latency": asdict(entry.latency),
             "loss": entry.loss,
+            "size_bytes": entry.size_bytes,
+            "memory_bytes": entry.memory_bytes,
         }
         self._store(entry.candidate, TrialState.COMPLETE, values, attributes)
 
@@ -197,8 +215,10 @@ class Trials:
         candidate = self._candidate(trial)
         accuracy = MeasuredAccuracy(**trial.user_attrs["accuracy"])
         latency = measured_from_json(trial.user_attrs["latency"])
-        loss = trial.user_attrs["loss"]
-        return Evaluated(candidate, accuracy, latency, int(trial.values[2]), loss)
+        loss, size_bytes, memory_bytes = (
+            trial.user_attrs[name] for name in ("loss", "size_bytes", "memory_bytes")
+        )
+        return Evaluated(candidate, accuracy, latency, size_bytes, loss, memory_bytes)
 
 
 def save_table_networks(folder: Path, entries: Sequence[tuple[Candidate, Measured]]) -> None:

@@ -24,6 +24,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -49,13 +50,15 @@ from edgekit.effort import FULL_MODULE
 from edgekit.search.costs import CostTable
 from edgekit.search.elastic.networks import ElasticNetworks
 from edgekit.search.elastic.space import ElasticSpace
-from edgekit.search.evaluate import Alone, Evaluator, Judge
+from edgekit.search.evaluate import Crew, Evaluator, Judge
 from edgekit.search.evaluated import Evaluated, front
 from edgekit.search.protocol.loop import search
 from edgekit.search.run import problem_of
+from edgekit.search.settings import OBJECTIVES
 from edgekit.search.space import Genes, uniform_precision
 from edgekit.search.store import Trials
 from edgekit.search.strategies import strategy_named
+from edgekit.search.workers import Staff
 from edgekit.spaces import networks_of, space
 from tests.benchmarks import vit
 
@@ -65,7 +68,6 @@ N_ARCHITECTURES = 4
 WORST_ERROR = {"resnet20": 0.5, "vit": 0.75}
 REACHED = 0.9
 Row = dict[str, Any]
-Evaluate = Callable[[Candidate], Evaluated]
 
 
 class Held:
@@ -104,13 +106,20 @@ def main() -> None:
     parser.add_argument("--adapt-epochs", type=float, default=1.5)
     parser.add_argument("--adapt-batch", type=int, default=FULL_MODULE.batch_size)
     parser.add_argument("--searches", default=",".join(SEARCHES))
+    parser.add_argument("--workers", type=int, default=0, help="processes that judge")
     parser.add_argument("--adapt-only", action="store_true", help="train, measure nothing yet")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     if given.adapt_only:
         _adapted(given)
         return
-    whole, table, evaluate = _prepared(given)
+    with ExitStack() as stack:
+        _compared(given, *_prepared(given, stack))
+
+
+def _compared(
+    given: argparse.Namespace, whole: ElasticSpace, table: CostTable, evaluate: Evaluate
+) -> None:
     plain = evaluate(whole.largest())
     largest = np.array([whole.largest().genes])
     (genes,) = uniform_precision(whole, largest, Precision.INT8).tolist()
@@ -152,27 +161,43 @@ def _adapted(given: argparse.Namespace) -> tuple[Task, ElasticNetworks]:
     return task, networks
 
 
-def _prepared(given: argparse.Namespace) -> tuple[ElasticSpace, CostTable, Evaluate]:
+def _prepared(
+    given: argparse.Namespace, stack: ExitStack
+) -> tuple[ElasticSpace, CostTable, Evaluate]:
     task, networks = _adapted(given)
     whole = networks.space
     assert isinstance(whole, ElasticSpace)
     lowered = networks.lowered(given.work, n_threads=1, progress=Progress())
     profile = DeviceProfile.load(profile_folder(given.profile))
-    known = {entry.candidate: entry for entry in Trials(given.work, whole).all()}
     judge = Judge(networks, task, given.work, probe(TARGET).int8_weight_max)
-    measure = Evaluator(Alone(judge, Progress()), [(TARGET, profile.reference_fast_s)])
-    trials = Trials(given.work, whole)
+    crew = stack.enter_context(
+        Staff(given.workers).at_work(judge, whole.n_architecture, Progress())
+    )
+    measure = Evaluator(crew, [(TARGET, profile.reference_fast_s)])
+    evaluate = Evaluate(Trials(given.work, whole), crew, measure)
+    return whole, lowered.priced(profile.predictor), evaluate
 
-    def evaluate(candidate: Candidate) -> Evaluated:
-        while candidate not in known:
+
+class Evaluate:
+    """Measures a candidate once, whoever asks for it."""
+
+    def __init__(self, trials: Trials, crew: Crew, measure: Evaluator) -> None:
+        self._known = {entry.candidate: entry for entry in trials.all()}
+        self._trials, self._crew, self._measure = trials, crew, measure
+
+    def ahead(self, candidates: Sequence[Candidate]) -> None:
+        """Let workers begin with what is not known."""
+        self._crew.ahead([c for c in candidates if c not in self._known])
+
+    def __call__(self, candidate: Candidate) -> Evaluated:
+        """Measured, now or before; again where the machine was too noisy."""
+        while candidate not in self._known:
             try:
-                (known[candidate],) = measure(candidate)
-                trials.add(known[candidate])
+                (self._known[candidate],) = self._measure(candidate)
+                self._trials.add(self._known[candidate])
             except TooNoisy as error:
                 print(f"again: {error}", file=sys.stderr)
-        return known[candidate]
-
-    return whole, lowered.priced(profile.predictor), evaluate
+        return self._known[candidate]
 
 
 def _searched(
@@ -182,11 +207,12 @@ def _searched(
         held,
         table,
         Limits(),
-        lambda candidate: evaluate(candidate).values("p50"),
+        lambda candidate: evaluate(candidate).values(OBJECTIVES, "p50"),
         n_evaluations=n,
         population=8,
         seed=seed,
     )
+    problem = replace(problem, ahead=evaluate.ahead)
     return [evaluate(entry.candidate) for entry in search(problem, strategy_named(strategy))]
 
 
@@ -215,8 +241,10 @@ def architecture_then_int8(
         ordered += best
         left = [entry for entry in left if entry not in best]
     genes = np.array([entry.candidate.genes for entry in ordered])
-    genes = uniform_precision(whole, genes, Precision.INT8)
-    return found + [evaluate(Candidate(tuple(row))) for row in genes[: n - len(found)].tolist()]
+    genes = uniform_precision(whole, genes, Precision.INT8)[: n - len(found)]
+    rounded = [Candidate(tuple(row)) for row in genes.tolist()]
+    evaluate.ahead(rounded)
+    return found + [evaluate(candidate) for candidate in rounded]
 
 
 def architecture_then_precision(

@@ -14,8 +14,18 @@ def test_limits_come_from_text_with_units() -> None:
     assert limits.describe() == "latency p90 <= 15 ms, size <= 4 MB"
 
 
+def test_memory_is_limited_by_what_was_measured() -> None:
+    limits = Limits.of(memory="20MB")
+    assert limits.describe() == "peak memory <= 20 MB"
+    assert limits.limited == ("memory",)
+    assert limits.broken_by(1.0, 1e9, 20_000_001) == ("memory",)
+    assert limits.broken_by(1.0, 1e9, 20_000_000) == ()
+    with pytest.raises(InputError, match="kept by a measured figure, there is none"):
+        limits.broken_by(1.0, 1e9, None)
+
+
 def test_no_limits_are_never_broken() -> None:
-    assert Limits().broken_by(math.inf, math.inf) == ()
+    assert Limits().broken_by(math.inf, math.inf, None) == ()
     assert Limits().describe() == "no limits"
 
 
@@ -31,7 +41,7 @@ def test_no_limits_are_never_broken() -> None:
 def test_a_limit_is_kept_up_to_its_value(
     latency_s: float, size_bytes: float, broken: tuple[str, ...]
 ) -> None:
-    assert Limits(0.015, 4_000_000).broken_by(latency_s, size_bytes) == broken
+    assert Limits(0.015, 4_000_000).broken_by(latency_s, size_bytes, None) == broken
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])

@@ -28,7 +28,7 @@ def manifest_of(exported: Exported) -> Manifest:
 
 
 def test_what_is_saved_is_what_is_loaded(exported: Exported, tmp_path: Path) -> None:
-    summary = MeasuredSummary("local", "ab", 1e-3, 2e-3, 10, 0.5, 100, True, "now")
+    summary = MeasuredSummary("local", "ab", 1e-3, 2e-3, 10, None, 0.5, 100, True, "now")
     for manifest in (manifest_of(exported), replace(manifest_of(exported), measured=summary)):
         save_manifest(tmp_path, manifest)
         assert load_manifest(tmp_path) == manifest

@@ -60,7 +60,7 @@ def test_a_broken_limit_is_in_the_proof_and_raises_on_demand(
     proof: Proof, exported: Exported
 ) -> None:
     limits = Limits(latency_s=1e-9, size_bytes=10, quantile="p90")
-    broken = limits.broken_by(proof.latency.p90_s, proof.size_bytes)
+    broken = limits.broken_by(proof.latency.p90_s, proof.size_bytes, proof.memory_bytes)
     strict = replace(proof, limits=limits, broken=broken)
     assert not strict.holds
     with pytest.raises(VerificationFailed, match=r"latency p90 is .* the limit 1 ns; size is"):

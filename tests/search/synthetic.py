@@ -18,7 +18,7 @@ from edgekit.search.mbconv.space import OPERATIONS, SKIP, MBConvRecipe, MBConvSp
 from edgekit.search.protocol.loop import search
 from edgekit.search.protocol.problem import Observed, Scores, SearchProblem, Strategy
 from edgekit.search.run import problem_of
-from edgekit.search.settings import RunSettings
+from edgekit.search.settings import OBJECTIVES, RunSettings
 from edgekit.training.loop import TrainRecipe
 
 CONDITIONS = Conditions("CPUExecutionProvider", 1, 20, 200, 14, 0, 0.1, 0.0, 1.0, "2026-01-01")
@@ -117,7 +117,9 @@ def formula_problem(
         space,
         table,
         limits,
-        lambda candidate: formula_evaluated(space, candidate, table).values(limits.quantile),
+        lambda candidate: formula_evaluated(space, candidate, table).values(
+            OBJECTIVES, limits.quantile
+        ),
         n_evaluations=n_evaluations,
         population=population,
         seed=seed,

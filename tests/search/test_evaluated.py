@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.candidate import Candidate
+from edgekit.core.errors import InputError
 from edgekit.core.limits import Limits
 from edgekit.search.evaluated import front
 from tests.search.synthetic import evaluated
@@ -41,4 +45,18 @@ def test_limits_are_on_the_measured_figures() -> None:
 
 
 def test_strategies_are_told_error_latency_and_size() -> None:
-    assert evaluated(Candidate((0,)), 0.75, 1e-3, 1000).values("p90") == (0.25, 1e-3, 1000.0)
+    found = evaluated(Candidate((0,)), 0.75, 1e-3, 1000)
+    assert found.values(("latency", "size"), "p90") == (0.25, 1e-3, 1000.0)
+    assert found.values(("size",), "p50") == (0.25, 1000.0)
+    known = replace(found, memory_bytes=20_000)
+    assert known.values(("latency", "memory"), "p50") == (0.25, 1e-3, 20_000.0)
+    assert known.broken(Limits(memory_bytes=19_999)) == ("memory",)
+    with pytest.raises(InputError, match="kept by a measured figure"):
+        found.broken(Limits(memory_bytes=19_999))
+
+
+def test_what_no_other_beats_depends_on_the_figures() -> None:
+    fast = replace(evaluated(Candidate((0,)), 0.75, 1e-3, 1000), memory_bytes=20_000)
+    lean = replace(evaluated(Candidate((1,)), 0.75, 2e-3, 1000), memory_bytes=10_000)
+    assert front([fast, lean]) == [fast]
+    assert front([fast, lean], ("latency", "memory")) == [fast, lean]

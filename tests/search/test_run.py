@@ -23,6 +23,7 @@ from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.networks import WEIGHTS
 from edgekit.search.protocol.loop import search
 from edgekit.search.run import Run, cost_table, execute, problem_of
+from edgekit.search.settings import OBJECTIVES
 from edgekit.search.store import DATABASE, TABLE_NETWORKS
 from edgekit.search.strategies import strategy_named
 from edgekit.search.workers import Staff
@@ -79,7 +80,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     again = go(QUIET)
     assert again.measured == run.measured
     # What an uninterrupted search would have asked for, from what was measured.
-    values = {entry.candidate: entry.values("p50") for entry in run.measured}
+    values = {entry.candidate: entry.values(OBJECTIVES, "p50") for entry in run.measured}
     problem = problem_of(
         run.space,
         run.table,

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.errors import InputError
-from edgekit.search.settings import RUN_FILE, read_settings, write_settings
+from edgekit.core.limits import Limits
+from edgekit.search.settings import (
+    RUN_FILE,
+    check_objectives,
+    objectives_of,
+    read_settings,
+    write_settings,
+)
 from tests.search.synthetic import SETTINGS
 
 
@@ -43,3 +50,20 @@ def test_altered_settings_are_refused(change: dict[str, object], tmp_path: Path)
     path.write_text(json.dumps(document | {"settings": document["settings"] | change}))
     with pytest.raises(InputError):
         read_settings(tmp_path)
+
+
+def test_what_is_limited_is_an_objective_too() -> None:
+    assert objectives_of(None, Limits()) == ("latency", "size")
+    assert objectives_of(None, Limits(memory_bytes=10)) == ("latency", "size", "memory")
+    assert objectives_of(["memory"], Limits(latency_s=1.0)) == ("latency", "memory")
+
+
+@pytest.mark.parametrize("asked", [["latency", "energy"], []])
+def test_objectives_that_are_none_are_refused(asked: list[str]) -> None:
+    with pytest.raises(InputError, match="some of latency, size, memory small, got"):
+        objectives_of(asked, Limits())
+
+
+def test_a_run_has_no_limit_beside_its_objectives() -> None:
+    with pytest.raises(InputError, match="with all that are limited, got latency, size for"):
+        check_objectives(("latency", "size"), Limits(memory_bytes=10))

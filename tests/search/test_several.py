@@ -18,7 +18,7 @@ from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.run import Run
 from edgekit.search.settings import write_settings
-from edgekit.search.several import DeviceRuns, execute_on_devices
+from edgekit.search.several import DeviceRuns, columns_of, execute_on_devices, parts_of
 from edgekit.search.store import DATABASE, Trials
 from edgekit.search.workers import Staff
 from tests.line import patient
@@ -106,7 +106,20 @@ def test_the_compromise_keeps_all_limits_and_tells_what_it_costs(
     }
     apart = {"here": [figures["here"][1]], "there": [figures["there"][1]]}
     assert runs(table, networks, apart, {"here": Limits(2e-3), "there": Limits(3e-3)}).compromise()
-    with pytest.raises(Infeasible):
+    with pytest.raises(Infeasible, match="on there, no measured candidate keeps"):
         runs(table, networks, apart, {"here": Limits(2e-3), "there": Limits(1e-3)}).compromise()
     mixed = runs(table, networks, figures, {"here": Limits(2e-3), "there": Limits(0.5)})
     assert mixed.compromise() is not None
+
+
+def test_memory_belongs_to_a_device_and_size_to_all() -> None:
+    assert columns_of(2, ("latency", "size", "memory")) == [
+        ("latency", 0),
+        ("latency", 1),
+        ("memory", 0),
+        ("memory", 1),
+        ("size", None),
+    ]
+    parts = parts_of(2, ("latency", "size", "memory"))
+    assert parts == ((0, 1, 3, 5), (0, 2, 4, 5), (0, 1, 2, 3, 4, 5))
+    assert parts_of(2, ("latency",)) == ((0, 1), (0, 2), (0, 1, 2))

@@ -43,7 +43,7 @@ def test_it_is_exact_where_every_network_can_be_listed(
     genes = np.concatenate(list(enumerated(problem.space)))
     assert len(genes) == problem.space.n_candidates  # type: ignore[attr-defined]
     values = problem.costs(genes)[:, 1:]
-    inside = [row for row in values.tolist() if not limits.broken_by(*row)]
+    inside = [row for row in values.tolist() if not limits.broken_by(*row, None)]
     found = unreachable(problem)
     assert (found is None) == bool(inside)
     if found is None:

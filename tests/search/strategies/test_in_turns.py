@@ -9,6 +9,7 @@ from edgekit.core.candidate import Candidate
 from edgekit.search.mbconv.space import MBConvSpace
 from edgekit.search.protocol.loop import search
 from edgekit.search.protocol.problem import Floats, Objective, SearchProblem, Values
+from edgekit.search.settings import OBJECTIVES
 from edgekit.search.several import parts_of
 from edgekit.search.space import Genes
 from edgekit.search.strategies import STRATEGIES
@@ -48,7 +49,7 @@ def problem(space: MBConvSpace, limits_s: tuple[float, float], n: int = 24) -> S
 @pytest.mark.parametrize("name", ABLE)
 def test_the_protocol_is_kept(space: MBConvSpace, name: str) -> None:
     one = problem(space, (np.inf, np.inf), n=14)
-    history = check_strategy(InTurns(STRATEGIES[name], parts_of(2)), one)
+    history = check_strategy(InTurns(STRATEGIES[name], parts_of(2, OBJECTIVES)), one)
     assert len(history) == 14
 
 
@@ -57,7 +58,7 @@ def test_each_device_and_the_compromise_have_their_turns(space: MBConvSpace) -> 
     genes = space.sample(2000, np.random.default_rng(0))
     here, there = np.quantile(wide.costs(genes)[:, 1:3], 0.3, axis=0)
     one = problem(space, (float(here), float(there)))
-    history = list(search(one, InTurns(STRATEGIES["simq"], parts_of(2))))
+    history = list(search(one, InTurns(STRATEGIES["simq"], parts_of(2, OBJECTIVES))))
     inside = np.array([[v[1] <= here, v[2] <= there] for v in (e.values or () for e in history)])
     turns = inside.reshape(-1, 3, one.population, 2).mean(axis=(0, 2))
     assert turns[0, 0] == 1
