@@ -7,7 +7,8 @@ network in float32) gates are trained, by gradients and by rewards, and the firs
 derived. They, ten random networks predicted within 2 % under the same limit, and the largest network are trained alone
 for the same number of epochs and judged on the validation split, int8 simulated. All are measured side by side in the
 end; the limits are those on the prediction, and the table shows by how much the measured latency misses them. Everything
-is kept in the work folder; the same command goes on. With ``--jobs`` several networks are trained at once; with
+is kept in the work folder; the same command goes on. With ``--others`` (targets, by commas) all are measured there too, and for three floors of
+accuracy the fastest network of each target is shown on all of them: each should win at home. With ``--jobs`` several networks are trained at once; with
 ``--profile`` of another machine, ``--no-latency`` leaves the measuring to a later call.
 """  # noqa: E501
 
@@ -48,6 +49,7 @@ from tests.benchmarks.bench_cifar import Stages
 
 N_DRAWN = 200_000
 NEAR = 0.02
+FLOORS = (0.25, 0.5, 0.75)
 DERIVED = {"derived": "proxyless", "rewarded": "proxyless-reward"}
 Row = dict[str, Any]
 
@@ -66,6 +68,7 @@ def main() -> None:
     parser.add_argument("--ways", default="derived,rewarded", help="by gradients, by rewards")
     parser.add_argument("--batch", type=int, default=FULL.batch_size, help="images a step")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
+    parser.add_argument("--others", default="", help="targets to measure on as well")
     parser.add_argument("--no-latency", action="store_true", help="measure nothing yet")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -77,9 +80,14 @@ def main() -> None:
             stage(rows[row], row.result)
     if given.no_latency:
         return
-    figures = bench.measured(stage.done)
-    given.out.write_text(json.dumps({"stages": stage.done, "measured_s": figures}, indent=1))
-    _print(stage.done, figures)
+    targets = [bench.target, *map(Target, filter(None, given.others.split(",")))]
+    figures = {target.text: bench.measured(stage.done, target) for target in targets}
+    homes = _homes(stage.done, figures) if len(targets) > 1 else []
+    row = {"stages": stage.done, "measured_s": figures, "homes": homes}
+    given.out.write_text(json.dumps(row, indent=1))
+    _print(stage.done, figures[bench.target.text])
+    for home in homes:
+        print(json.dumps(home))
 
 
 _bench: Bench
@@ -182,18 +190,34 @@ class Bench:
             "limit_s": None if share is None else share * self.largest_s,
         }
 
-    def measured(self, stages: dict[str, Row]) -> dict[str, float]:
+    def measured(self, stages: dict[str, Row], target: Target) -> dict[str, float]:
         """Latency of all networks in one interleaved session, in s."""
         models = {
             name: self.networks.model(Candidate(tuple(row["genes"])))
             for name, row in stages.items()
         }
-        figures = measure_models(models, self.target, patience_s=300, max_lost=len(models) // 10)
+        figures = measure_models(models, target, patience_s=300, max_lost=len(models) // 10)
         return {name: figure.p50_s for name, figure in figures.items()}
 
 
 def _never(candidate: Candidate) -> Values:
     raise EvaluationFailed(f"nothing is evaluated here, got {candidate.text}")
+
+
+def _homes(stages: dict[str, Row], figures: dict[str, dict[str, float]]) -> list[Row]:
+    """For floors of accuracy: the fastest network of each target, and its latency on all."""
+    known = [name for name in stages if all(name in row for row in figures.values())]
+    top1 = {name: stages[name]["top1_validation"] for name in known}
+    found = []
+    for floor in np.quantile(list(top1.values()), FLOORS).tolist():
+        good = [name for name in known if top1[name] >= floor]
+        for home, row in figures.items():
+            name = min(good, key=lambda name: row[name])
+            latencies_us = {text: round(1e6 * figures[text][name], 1) for text in figures}
+            found.append(
+                {"floor": floor, "home": home, "network": name, "top1": top1[name]} | latencies_us
+            )
+    return found
 
 
 def _print(stages: dict[str, Row], figures: dict[str, float]) -> None:
