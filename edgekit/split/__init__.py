@@ -1,0 +1,1 @@
+"""Networks in two halves: a device encodes, a server finishes."""

@@ -1,0 +1,323 @@
+"""Latents to frames of bytes and back. Needs numpy and constriction, nothing else.
+
+latent -> symbols around the medians -> range coder with integer tables -> frame
+
+Both halves of a split network have a copy of this file and the same tables, so that what one
+writes the other reads, bit for bit, on any processor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+PRECISION = 24
+"""Bits of a probability, the most the coder has: 16 lose 1.65 % of 680 bytes."""
+MAX_SYMBOL = 2**24
+MAX_PAYLOAD_BYTES = 2**16 - 1
+MAX_TABLES_BYTES = 2**24
+MAX_SIDE = 255
+HEADER_BYTES = 16
+
+_KIND, _SCHEMA = "split-tables", 1
+_MAGIC, _VERSION = b"eS", 1
+_HEADER = struct.Struct("<2sB4sBBBHI")
+_WORD_BITS, _STATE_BITS, _CHUNK_BITS = 32, 64, 16
+
+Symbols = NDArray[np.int32]
+Latent = NDArray[np.float32]
+
+
+class FrameError(ValueError):
+    """Bytes that are no frame of this model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What the two halves of a model share.
+
+    Attributes:
+        model: what the tables belong to, as text: the digest of the encoder.
+        shape: ``(channels, height, width)`` of a latent, each 1..255.
+        medians: ``(channels,)`` float32; symbols count from there.
+        lowest: ``(channels,)`` int32, the first symbol of each table.
+        counts: for each channel the probabilities of its symbols and of all others, in
+            ``2**-PRECISION``: int64 above 0, at least 2, that sum to ``2**PRECISION``.
+
+    Raises:
+        ValueError: values out of these ranges.
+    """
+
+    model: str
+    shape: tuple[int, int, int]
+    medians: Latent
+    lowest: Symbols
+    counts: tuple[NDArray[np.int64], ...]
+
+    def __post_init__(self) -> None:
+        channels = self.shape[0]
+        if len(self.shape) != 3 or not all(1 <= side <= MAX_SIDE for side in self.shape):
+            raise ValueError(
+                f"a latent has three axes of 1 to {MAX_SIDE}, got {self.shape}; make it smaller"
+            )
+        if not len(self.medians) == len(self.lowest) == len(self.counts) == channels:
+            raise ValueError(
+                f"there is a table for each of {channels} channels, got {len(self.medians)} "
+                f"medians, {len(self.lowest)} first symbols and {len(self.counts)} tables"
+            )
+        if not np.isfinite(self.medians).all() or (np.abs(self.lowest) > MAX_SYMBOL).any():
+            raise ValueError(f"medians are finite and symbols at most {MAX_SYMBOL}, got others")
+        for row in self.counts:
+            if len(row) < 2 or row.min() < 1 or row.sum() != 2**PRECISION:
+                raise ValueError(
+                    f"the counts of a channel are two or more above 0 that sum to 2**{PRECISION}, "
+                    f"got {len(row)} that sum to {row.sum()}"
+                )
+        # Floats hold these integers exactly, so every processor makes the same models of them.
+        models = [
+            constriction.stream.model.Categorical(row.astype(np.float64), perfect=False)
+            for row in self.counts
+        ]
+        object.__setattr__(self, "_models", models)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Four bytes that tell models apart."""
+        return hashlib.sha256(self.to_bytes()).digest()[:4]
+
+    def symbols(self, latent: Latent) -> Symbols:
+        """Round a latent ``(channels, height, width)`` around the medians.
+
+        Raises:
+            ValueError: another shape, or values that are not finite or beyond ``MAX_SYMBOL``.
+        """
+        if latent.shape != self.shape:
+            raise ValueError(f"a latent has shape {self.shape}, got {latent.shape}")
+        centred = np.rint(latent - self.medians[:, None, None])
+        if not (np.abs(centred) <= MAX_SYMBOL).all():
+            raise ValueError(f"a latent is finite and at most {MAX_SYMBOL}, got another")
+        symbols: Symbols = centred.astype(np.int32)
+        return symbols
+
+    def latent(self, symbols: Symbols) -> Latent:
+        """What the other half sees: ``(channels, height, width)`` float32."""
+        latent: Latent = symbols.astype(np.float32) + self.medians[:, None, None]
+        return latent
+
+    def encode(self, symbols: Symbols) -> bytes:
+        """A frame of the symbols ``(channels, height, width)``.
+
+        Raises:
+            ValueError: another shape, symbols beyond ``MAX_SYMBOL``, or a longer payload than a
+                frame holds.
+        """
+        if symbols.shape != self.shape or (np.abs(symbols) > MAX_SYMBOL).any():
+            raise ValueError(
+                f"symbols have shape {self.shape} and at most {MAX_SYMBOL}, got {symbols.shape}"
+            )
+        payload = self._coded(symbols)
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise ValueError(
+                f"a frame holds {MAX_PAYLOAD_BYTES} bytes, this latent takes {len(payload)}; "
+                "train with a higher price of bits"
+            )
+        return self._header(payload) + payload
+
+    def decode(self, frame: bytes) -> Symbols:
+        """Inverse of ``encode``, in time and memory that the shape of the model bounds.
+
+        Raises:
+            FrameError: not what ``encode`` wrote with these tables.
+        """
+        if not HEADER_BYTES <= len(frame) <= HEADER_BYTES + MAX_PAYLOAD_BYTES:
+            raise FrameError(
+                f"a frame has {HEADER_BYTES} to {HEADER_BYTES + MAX_PAYLOAD_BYTES} bytes, got "
+                f"{len(frame)}"
+            )
+        payload = frame[HEADER_BYTES:]
+        if frame[:HEADER_BYTES] != self._header(payload):
+            raise FrameError(self._what_differs(frame))
+        try:
+            symbols = self._decoded(payload)
+        except (AssertionError, ValueError, OverflowError) as error:
+            raise FrameError(
+                f"a payload holds symbols of this model, this one does not: {error}"
+            ) from error
+        if self._coded(symbols) != payload:
+            raise FrameError("a payload is the shortest for its symbols, this one is not")
+        return symbols
+
+    def to_bytes(self) -> bytes:
+        """As a JSON document."""
+        document = {
+            "kind": _KIND,
+            "schema_version": _SCHEMA,
+            "model": self.model,
+            "shape": list(self.shape),
+            "medians": [float(value) for value in self.medians],
+            "lowest": [int(value) for value in self.lowest],
+            "counts": [row.tolist() for row in self.counts],
+        }
+        return json.dumps(document).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Tables:
+        """Inverse of ``to_bytes``.
+
+        Raises:
+            ValueError: too long, not JSON, another kind, or values out of their ranges.
+        """
+        if len(data) > MAX_TABLES_BYTES:
+            raise ValueError(f"tables have at most {MAX_TABLES_BYTES} bytes, got {len(data)}")
+        document = json.loads(data)
+        try:
+            if (document["kind"], document["schema_version"]) != (_KIND, _SCHEMA):
+                raise ValueError(f"tables are of kind {_KIND} {_SCHEMA}, these are not")
+            channels, height, width = (int(side) for side in document["shape"])
+            return cls(
+                str(document["model"]),
+                (channels, height, width),
+                np.array(document["medians"], np.float32),
+                np.array(document["lowest"], np.int32),
+                tuple(np.array(row, np.int64) for row in document["counts"]),
+            )
+        except (KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"tables have other fields than these: {error!r}") from error
+
+    @classmethod
+    def load(cls, path: Path) -> Tables:
+        """Read a file; raises as ``from_bytes``, before it reads one that is too long."""
+        if path.stat().st_size > MAX_TABLES_BYTES:
+            raise ValueError(f"tables have at most {MAX_TABLES_BYTES} bytes, {path} has more")
+        return cls.from_bytes(path.read_bytes())
+
+    def _header(self, payload: bytes) -> bytes:
+        start = _HEADER.pack(_MAGIC, _VERSION, self.digest, *self.shape, len(payload), 0)
+        return start[:-4] + struct.pack("<I", crc32c(start[:-4] + payload))
+
+    def _what_differs(self, frame: bytes) -> str:
+        magic, version, digest, *shape, length, _ = _HEADER.unpack(frame[:HEADER_BYTES])
+        found = (
+            ("magic", magic, _MAGIC),
+            ("version", version, _VERSION),
+            ("model", digest.hex(), self.digest.hex()),
+            ("shape", tuple(shape), self.shape),
+            ("length", length, len(frame) - HEADER_BYTES),
+        )
+        for name, given, wanted in found:
+            if given != wanted:
+                return f"a frame of this model has {name} {wanted!r}, got {given!r}"
+        return "a frame has the checksum of its content, this one was changed on the way"
+
+    def _coded(self, symbols: Symbols) -> bytes:
+        encoder = constriction.stream.queue.RangeEncoder()
+        escaped: list[int] = []
+        for rows, lowest, counts, model in self._channels(symbols):
+            places = rows.ravel() - lowest
+            n_known = len(counts) - 1
+            outside = (places < 0) | (places >= n_known)
+            if outside.any():
+                escaped += [_folded(p, n_known) for p in places[outside].tolist()]
+                places = np.where(outside, n_known, places)
+            encoder.encode(places.astype(np.int32), model)
+        for value in escaped:
+            for chunk, bits in _chunks(value):
+                encoder.encode(chunk, constriction.stream.model.Uniform(2**bits))
+        return _shortest(encoder)
+
+    def _decoded(self, payload: bytes) -> Symbols:
+        n_padding = -len(payload) % (_WORD_BITS // 8) + _STATE_BITS // 8
+        words = np.frombuffer(payload + bytes(n_padding), ">u4").astype(np.uint32)
+        decoder = constriction.stream.queue.RangeDecoder(words)
+        symbols = np.empty(self.shape, np.int32)
+        escapes = []
+        for rows, lowest, counts, model in self._channels(symbols):
+            places = decoder.decode(model, rows.size)
+            rows[...] = (places + lowest).reshape(rows.shape)
+            n_known = len(counts) - 1
+            escaped = np.flatnonzero(places == n_known).tolist()
+            escapes += [(rows.reshape(-1), place, int(lowest), n_known) for place in escaped]
+        for flat, place, lowest, n_known in escapes:
+            symbol = _unfolded(_read(decoder), n_known) + lowest
+            if abs(symbol) > MAX_SYMBOL:
+                raise ValueError(f"symbols are at most {MAX_SYMBOL}, got {symbol}")
+            flat[place] = symbol
+        return symbols
+
+    def _channels(self, symbols: Symbols):  # type: ignore[no-untyped-def]
+        return zip(symbols, self.lowest, self.counts, self._models, strict=True)  # type: ignore[attr-defined]
+
+
+def _folded(place: int, n_known: int) -> int:
+    """A place outside of a table: even above it, odd below it."""
+    return 2 * (place - n_known) if place >= n_known else 2 * (-1 - place) + 1
+
+
+def _unfolded(value: int, n_known: int) -> int:
+    half, is_below = divmod(value, 2)
+    return -1 - half if is_below else n_known + half
+
+
+def _chunks(value: int) -> list[tuple[int, int]]:
+    """Pairs (number, bits): how many bits a value has, then those bits."""
+    n_bits = value.bit_length()
+    found = [(n_bits, 5)]
+    for start in range(0, n_bits, _CHUNK_BITS):
+        bits = min(_CHUNK_BITS, n_bits - start)
+        found.append((value >> start & (2**bits - 1), bits))
+    return found
+
+
+def _read(decoder: constriction.stream.queue.RangeDecoder) -> int:
+    """Inverse of ``_chunks``."""
+    n_bits, value = int(decoder.decode(constriction.stream.model.Uniform(2**5))), 0
+    for start in range(0, n_bits, _CHUNK_BITS):
+        bits = min(_CHUNK_BITS, n_bits - start)
+        chunk = int(decoder.decode(constriction.stream.model.Uniform(2**bits)))
+        value |= chunk << start
+    return value
+
+
+def _shortest(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
+    """The fewest bytes inside the interval of the coder; the other side adds zeros."""
+    n_words, (low, width) = encoder.pos()
+    certain: bytes = encoder.get_compressed()[:n_words].astype(">u4").tobytes()
+    top = int(low) + int(width)
+    if top > 2**_STATE_BITS:  # a carry into what is written is inside: nothing more is needed
+        carried = int.from_bytes(certain, "big") + 1
+        return carried.to_bytes(len(certain), "big").rstrip(b"\0")
+    for n_bytes in range(_STATE_BITS // 8 + 1):
+        shift = _STATE_BITS - 8 * n_bytes
+        value = -(-int(low) >> shift) << shift
+        if value < top:
+            break
+    tail = value.to_bytes(_STATE_BITS // 8, "big")[:n_bytes]
+    return (certain + tail).rstrip(b"\0")
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C (Castagnoli), as in RFC 3720."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = value >> 8 ^ _CRC[(value ^ byte) & 0xFF]
+    return value ^ 0xFFFFFFFF
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+_CRC = _crc_table()
