@@ -52,6 +52,27 @@ def hypervolume(values: Floats, reference: Floats) -> float:
     return float(moocore.hypervolume(inside, ref=np.ones(len(reference)))) if len(inside) else 0.0
 
 
+def gains(values: Floats, known: Floats, reference: Floats) -> Floats:
+    """Area of the box from 0 to a reference that each row beats and no known row does, ``(n,)``.
+
+    Args:
+        values: ``(n, 2)`` float64, both to be small.
+        known: ``(m, 2)``, m may be 0.
+        reference: ``(2,)``.
+    """
+    inside = known[(known < reference).all(axis=1)]
+    inside = inside[np.lexsort((inside[:, 0], inside[:, 1]))]
+    lowest = np.minimum.accumulate(inside[:, 0])
+    is_step = np.diff(lowest, prepend=reference[0]) < 0
+    ends = np.concatenate([[-np.inf], inside[is_step, 1], [reference[1]]])
+    heights = np.concatenate([[reference[0]], lowest[is_step]])
+    found = np.zeros(len(values))
+    for start, end, height in zip(ends[:-1], ends[1:], heights, strict=True):
+        width = (end - np.maximum(values[:, 1], start)).clip(min=0)
+        found += width * (height - values[:, 0]).clip(min=0)
+    return found
+
+
 def _weights(m: int) -> Floats:
     """Directions ``(pivots, m)`` to look for small rows in; the first is equal weights."""
     drawn = np.random.default_rng(0).dirichlet(np.ones(m), _N_PIVOTS - 1)

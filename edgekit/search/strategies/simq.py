@@ -9,12 +9,14 @@ As published: NSGA-II inside, masked inactive genes, and with ``fit_error=publis
 (strategy ``simq-published``) one-hot features under ridge or RBF-SVR, chosen by 5-fold
 cross-validation. Where we differ: the accuracy of few networks is learnt from ordered features
 (``ordered_model``); the latency and size of a candidate come from the cost table instead of a
-learnt predictor; limits are constraints of the inner search; half of a population is the most
-accurate predicted inside the limits, half is spread over the latency range; candidates measured
-before make room for the next (the released code measures some twice); the first population is
-drawn inside the limits, and up to half of it are regular networks (such as the largest in int8),
-which random genes almost never are; where a space knows beforehand what harms its network, the
-rest of it comes from an inner search on that; each inner search has a seed of its own.
+learnt predictor; limits are constraints of the inner search, and with any of them half of a
+population is the most accurate predicted inside, half is spread over the latency range; without
+limits, where a front is wanted, each next candidate is the one predicted to add most to the
+hypervolume of what is measured and of those before it; candidates measured before make room for
+the next (the released code measures some twice); the first population is drawn inside the limits,
+and up to half of it are regular networks (such as the largest in int8), which random genes almost
+never are; where a space knows beforehand what harms its network, the rest of it comes from an
+inner search on that; each inner search has a seed of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.candidate import Candidate
+from edgekit.search.protocol.pareto import gains
 from edgekit.search.protocol.pool import drawn_inside, inside_first
 from edgekit.search.protocol.problem import (
     Floats,
@@ -136,7 +139,7 @@ class SimQStrategy:
             return []
         done = succeeded(history)
         if len(done) < _N_FOLDS:
-            first = _regular_inside_limits(problem)[: problem.population // 2]
+            first = _first_regular(problem)
             rest = self._of_least_harm(problem)
             rest = drawn_inside(problem, history) if rest is None else rest
             return fresh(np.concatenate([first, rest]), history, n)
@@ -164,9 +167,10 @@ class SimQStrategy:
         """Everything an inner search on predicted error and latency has seen, best first.
 
         Returns:
-            Canonical genes ``(n, genes)``: those predicted inside the limits, in turn the one with
-            the smallest error and the next of a spread over their latency range (so each stands
-            there twice), then the others, nearest to the limits first.
+            Canonical genes ``(n, genes)``. Without limits, those that add most to a front, then
+            the others. Else those predicted inside the limits, in turn the one with the smallest
+            error and the next of a spread over their latency range (so each stands there twice),
+            then the others, nearest to the limits first.
         """
         space = problem.space
 
@@ -185,6 +189,8 @@ class SimQStrategy:
         )
         genes, first = np.unique(space.canonical(genes), axis=0, return_index=True)
         objectives, violation = objectives[first], violation[first]
+        if not _is_limited(problem):
+            return genes[_by_gain(problem, genes, objectives, history)]
         inside = violation == 0
         outside = genes[~inside][np.argsort(violation[~inside], kind="stable")]
         found = genes[inside]
@@ -198,6 +204,52 @@ def _regular_inside_limits(problem: SearchProblem) -> Genes:
     genes = problem.space.regular()
     genes = genes[(problem.margins(genes) <= 0).all(axis=1)]
     return np.asarray(genes[np.argsort(-_latency(problem, genes), kind="stable")])
+
+
+def _is_limited(problem: SearchProblem) -> bool:
+    return any(np.isfinite(objective.limit) for objective in problem.objectives)
+
+
+def _first_regular(problem: SearchProblem) -> Genes:
+    """Half a population of regular networks: the costliest inside limits, else of all costs."""
+    genes, n = _regular_inside_limits(problem), problem.population // 2
+    if _is_limited(problem) or not len(genes):
+        return genes[:n]
+    return genes[np.unique(np.linspace(0, len(genes) - 1, n).astype(np.int64))]
+
+
+def _by_gain(
+    problem: SearchProblem,
+    genes: Genes,
+    objectives: NDArray[np.float64],
+    history: Sequence[Observed],
+) -> NDArray[np.int64]:
+    """Indices of candidates, those first that add most to the hypervolume, one after the other.
+
+    Args:
+        problem: says how many are asked for at once.
+        genes: ``(n, genes)``, canonical and distinct.
+        objectives: ``(n, 2)``, predicted error and latency.
+        history: everything evaluated so far; its candidates come last.
+    """
+    done, seen = succeeded(history), {entry.candidate for entry in history}
+    is_new = np.array([Candidate(tuple(row)) not in seen for row in genes.tolist()], np.bool_)
+    known = np.empty((0, 2))
+    if done:
+        errors, latencies = values_of(done)[:, 0], _latency(problem, genes_of(done))
+        known = np.stack([errors, latencies], axis=1)
+    worst = np.concatenate([known, objectives, [[1.0, 0.0]]]).max(axis=0)
+    left, taken = np.flatnonzero(is_new), list[int]()
+    for _ in range(min(problem.population, len(left))):
+        found = gains(objectives[left], known, worst)
+        place = int(found.argmax())
+        if found[place] <= 0:
+            break
+        taken.append(int(left[place]))
+        known = np.concatenate([known, objectives[taken[-1:]]])
+        left = np.delete(left, place)
+    best = left[np.argsort(objectives[left, 0], kind="stable")]
+    return np.concatenate([np.array(taken, np.int64), best, np.flatnonzero(~is_new)])
 
 
 def _latency(problem: SearchProblem, genes: Genes) -> Floats:
