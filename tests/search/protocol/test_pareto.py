@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.search.protocol.pareto import hypervolume, non_dominated
+from edgekit.search.protocol.pareto import gains, hypervolume, non_dominated
 
 Rows = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=40)
 
@@ -42,3 +42,18 @@ def test_it_is_right_on_many_rows_of_any_scale(m: int) -> None:
     for row in values:
         beats = (kept <= row).all(axis=1) & (kept < row).any(axis=1)
         assert beats.any() != (row == kept).all(axis=1).any()
+
+
+Pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
+
+
+@given(Pairs, Pairs)
+def test_a_gain_is_what_the_hypervolume_grows_by(
+    known: list[tuple[int, int]], rows: list[tuple[int, int]]
+) -> None:
+    reference = np.array([5.0, 4.0])
+    before, added = (np.array(part, float).reshape(-1, 2) for part in (known, rows))
+    found = gains(added, before, reference)
+    for gain, row in zip(found, added, strict=True):
+        grown = hypervolume(np.concatenate([before, row[None]]), reference)
+        assert gain == pytest.approx(20 * (grown - hypervolume(before, reference)))

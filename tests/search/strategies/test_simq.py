@@ -13,6 +13,7 @@ from scipy.stats import kendalltau
 from edgekit.core.candidate import Candidate
 from edgekit.core.limits import Limits
 from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
+from edgekit.search.protocol.pareto import hypervolume
 from edgekit.search.protocol.problem import Observed, SearchProblem, genes_of, values_of
 from edgekit.search.strategies.random import RandomStrategy
 from edgekit.search.strategies.simq import (
@@ -120,6 +121,18 @@ def test_it_beats_random_search_under_limits(seed: int) -> None:
     print(f"seed {seed}: best {best[0]:.4f} to {best[1]:.4f}, area {area[0]:.2e} to {area[1]:.2e}")
     assert best[0] > best[1]
     assert area[0] > area[1]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_without_limits_its_front_beats_that_of_random_search(seed: int) -> None:
+    problem = _problem(seed, Limits(), n_evaluations=24)
+    largest = np.array([problem.space.largest().genes])
+    box = np.array([0.6, problem.costs(largest)[0, 1]])
+    found, others = (
+        hypervolume(values_of(searched(strategy, problem))[:, :2], box)
+        for strategy in (QUICK, RandomStrategy())
+    )
+    assert found > 1.05 * others
 
 
 def test_it_comes_near_the_optimum() -> None:
