@@ -5,7 +5,6 @@ profile_target --> run_search --> export_bundle --> verify_bundle
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from edgekit.beginning import check_search, effort_of, provenance, settings_of, take_over
 from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.figures import Measured
 from edgekit.core.limits import Limits
 from edgekit.core.precision import INT8_TOLERANCE, Precision
 from edgekit.core.progress import Progress
-from edgekit.core.provenance import git_revision, utc_now, versions
 from edgekit.core.target import Target
 from edgekit.core.task import Task, load_task
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
@@ -38,20 +37,16 @@ from edgekit.export.verify import Proof, verify
 from edgekit.report.fitted import Attempted, Fitted, fit_report, profile_report, verify_report
 from edgekit.report.page import render_fit, render_profile, render_verify, write_report
 from edgekit.search.chooser import Chooser
-from edgekit.search.elastic.kernels import KERNELS_FILE
 from edgekit.search.elastic.space import ElasticRecipe, ElasticSpace
 from edgekit.search.evaluated import Evaluated
 from edgekit.search.finalists import with_finalists
 from edgekit.search.finetuning import finetuned, fit_for_int8
-from edgekit.search.mbconv.costs import BLOCKS_FILE
-from edgekit.search.networks import WEIGHTS
 from edgekit.search.precision import settle_precision
 from edgekit.search.run import Run, execute
 from edgekit.search.settings import RunSettings, objectives_of, read_settings, write_settings
 from edgekit.search.several import DeviceRuns, execute_on_devices
 from edgekit.search.space import precisions_of
-from edgekit.search.store import TABLE_NETWORKS, reach_study
-from edgekit.search.strategies import BY_GATES, BY_SCORES, check_strategy
+from edgekit.search.strategies import BY_SCORES
 from edgekit.search.workers import Staff
 from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
 
@@ -156,9 +151,9 @@ def run_search(
         InputError: the folder holds another run, or the profile is of another machine.
         TooNoisy: a latency could not be had; call again to go on.
     """
-    folder, effort = Path(out), effort or _effort_for(strategy, space)
-    _check_search(space, strategy, effort, supernet, task, seed, staff, study)
-    settings = _settings(
+    folder, effort = Path(out), effort or effort_of(strategy, space)
+    check_search(space, strategy, effort, supernet, task, seed, staff, study)
+    settings = settings_of(
         space,
         task,
         profile,
@@ -171,9 +166,9 @@ def run_search(
         study=study,
         objectives=objectives,
     )
-    write_settings(folder, settings, _provenance())
+    write_settings(folder, settings, provenance())
     if supernet is not None:
-        _take_over(supernet, folder, settings)
+        take_over(supernet, folder, settings)
     progress = progress or Progress()
     run = execute(
         folder,
@@ -241,12 +236,12 @@ def run_search_on_devices(
             f"several devices are searched by a strategy that only asks and measures, {strategy} "
             "makes up its mind for one device; take simq or another"
         )
-    effort = effort or _effort_for(strategy, space)
-    _check_search(space, strategy, effort, supernet, task, seed, staff, study)
+    effort = effort or effort_of(strategy, space)
+    check_search(space, strategy, effort, supernet, task, seed, staff, study)
     known_folders = profile_folders or {}
     wanted = {name for wall in limits.values() for name in objectives_of(objectives, wall)}
     settings = {
-        name: _settings(
+        name: settings_of(
             space,
             task,
             profile,
@@ -262,11 +257,11 @@ def run_search_on_devices(
         for name, profile in profiles.items()
     }
     folders = {name: Path(out) / name for name in profiles}
-    provenance = _provenance()
+    origin = provenance()
     for name, folder in folders.items():
-        write_settings(folder, settings[name], provenance)
+        write_settings(folder, settings[name], origin)
         if supernet is not None:
-            _take_over(supernet, folder, settings[name])
+            take_over(supernet, folder, settings[name])
     progress = progress or Progress()
     found = execute_on_devices(
         folders,
@@ -279,102 +274,6 @@ def run_search_on_devices(
     )
     finished = {n: with_finalists(run, task, progress=progress) for n, run in found.runs.items()}
     return DeviceRuns(finished)
-
-
-def _effort_for(strategy: str, space: AnySpace) -> Effort:
-    return effort_for(strategy, is_pretrained=isinstance(space, ElasticSpace))
-
-
-def _check_search(
-    space: AnySpace,
-    strategy: str,
-    effort: Effort,
-    supernet: Path | None,
-    task: Task,
-    seed: int,
-    staff: Staff | None,
-    study: str,
-) -> None:
-    """All that can be refused before any work."""
-    check_strategy(strategy, space)
-    (staff or Staff()).check(effort.batch_size)
-    reach_study(study)
-    _check_work(space, strategy, effort, supernet)
-    if supernet is not None:
-        _check_supernet(supernet, space, task, seed)
-
-
-def _settings(
-    space: AnySpace,
-    task: Task,
-    profile: DeviceProfile,
-    *,
-    limits: Limits | None,
-    strategy: str,
-    seed: int,
-    effort: Effort,
-    data: str,
-    profile_folder: str,
-    study: str,
-    objectives: Sequence[str] | None,
-) -> RunSettings:
-    """What a run depends on; the profile must hold for this machine."""
-    target = Target(profile.target_text)
-    profile.check_current(target)
-    pretrained, walls = isinstance(space, ElasticSpace), limits or Limits()
-    n_images = effort.supernet_images
-    return RunSettings(
-        data=_from_anywhere(data),
-        data_sha256=str(task.source["sha256"]),
-        mean=task.preprocessing.mean,
-        std=task.preprocessing.std,
-        profile=_from_anywhere(profile_folder),
-        fingerprint=profile.facts.fingerprint,
-        reference_fast_s=profile.reference_fast_s,
-        target=target.text,
-        space=fitting_recipe(space, task),
-        training=effort.recipe(task, n_images, seed, is_pretrained=pretrained),
-        query=effort.recipe(task, effort.query_images, seed + 5, is_pretrained=pretrained),
-        strategy=strategy,
-        limits=walls,
-        n_evaluations=effort.n_evaluations,
-        population=effort.population,
-        n_table_networks=effort.n_table_networks,
-        n_finalists=effort.n_finalists,
-        trial=effort.recipe(task, effort.trial_images, seed + 4, is_pretrained=pretrained),
-        seed=seed,
-        study=study,
-        objectives=objectives_of(objectives, walls),
-    )
-
-
-def _provenance() -> dict[str, object]:
-    return {"created_at": utc_now(), "versions": versions(), "git_revision": git_revision()}
-
-
-def _check_work(space: AnySpace, strategy: str, effort: Effort, supernet: Path | None) -> None:
-    """Whether something is trained that the strategy can judge."""
-    n_images, n_query = effort.supernet_images, effort.query_images
-    if not (n_images or n_query or isinstance(space, ElasticSpace)):
-        raise InputError(
-            f"{space.name} has no weights before it is trained, got 0 images to train on; give "
-            "more to all at once (--epochs) or to each candidate (--query-epochs)"
-        )
-    if strategy in BY_GATES and supernet is not None:
-        raise InputError(
-            f"{strategy} trains every operation with weights of its own, got the supernet "
-            f"{supernet}; leave it out"
-        )
-    if strategy in BY_GATES and not (n_images and n_query):
-        raise InputError(
-            f"{strategy} trains its operations and then what it derives, got {n_images} and "
-            f"{n_query} images for that; give epochs for both (--epochs, --query-epochs)"
-        )
-    if supernet is not None and not n_images:
-        raise InputError(
-            f"a supernet is taken over instead of being trained, got {supernet} with 0 images to "
-            "train on; leave it out, or give epochs (--epochs)"
-        )
 
 
 def space_for(
@@ -658,8 +557,8 @@ def fit(
         else space
     )
     fitting_recipe(chosen, task)
-    work = effort or _effort_for(strategy, chosen)
-    _check_search(chosen, strategy, work, supernet, task, seed, staff, study)
+    work = effort or effort_of(strategy, chosen)
+    check_search(chosen, strategy, work, supernet, task, seed, staff, study)
     check_place(out / "bundle")
     if profile is None:
         folder = out / "profile"
@@ -755,36 +654,6 @@ def _measure(run: Run, candidate: Candidate) -> Measured:
 
 def _target(target: Target | str) -> Target:
     return target if isinstance(target, Target) else Target(target)
-
-
-def _from_anywhere(text: str) -> str:
-    """A path that a resume finds from any folder; a word that is no path stays as it is."""
-    return str(Path(text).absolute()) if text not in ("", "digits") else text
-
-
-def _take_over(source: Path, folder: Path, settings: RunSettings) -> None:
-    """The supernet of another run, and what was measured for its table on the same device."""
-    made = read_settings(source)
-    same = [
-        (s.fingerprint, s.target, s.reference_fast_s, s.n_table_networks) for s in (made, settings)
-    ]
-    of_the_device = [BLOCKS_FILE, KERNELS_FILE, TABLE_NETWORKS] if same[0] == same[1] else []
-    names = [WEIGHTS, *of_the_device]
-    for name in names:
-        if (source / name).is_file() and not (folder / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-
-
-def _check_supernet(folder: Path, space: AnySpace, task: Task, seed: int) -> None:
-    """Another seed would judge the supernet on images it was trained on."""
-    made = read_settings(folder)
-    if (made.space, made.data_sha256, made.seed) != (space.recipe, task.source["sha256"], seed):
-        raise InputError(
-            "a supernet is taken over from a run of the same space, data and seed, "
-            f"{folder} has others; leave it out to train one"
-        )
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"a trained supernet is {WEIGHTS}, {folder} has none; finish that run")
 
 
 def candidates_text(entries: Sequence[Evaluated]) -> list[dict[str, object]]:
