@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from edgekit.core.errors import InputError
+from edgekit.split.codec import MAX_SIDE
 
 _PEDESTAL = 2.0**-36
 _LEAST_BETA = 1e-6
@@ -55,3 +59,90 @@ class GDN(nn.Module):
 def _squared(parameter: torch.Tensor, least: float) -> torch.Tensor:
     cut: torch.Tensor = _AtLeast.apply(parameter, (least + _PEDESTAL) ** 0.5)  # type: ignore[no-untyped-call]
     return cut.square() - _PEDESTAL
+
+
+@dataclass(frozen=True, slots=True)
+class BottleneckRecipe:
+    """Sizes of an encoder and a decoder.
+
+    Attributes:
+        widths: channels of the encoder's two inner layers.
+        channels: of the latent.
+        kernel: side of the encoder's first two convolutions, odd.
+        downscale: side of an image over that of the latent: 2, 4 or 8.
+        decoder_width: channels of the decoder's inner layer.
+
+    Raises:
+        InputError: a size out of its range.
+    """
+
+    widths: tuple[int, int] = (96, 48)
+    channels: int = 24
+    kernel: int = 5
+    downscale: int = 4
+    decoder_width: int = 128
+
+    def __post_init__(self) -> None:
+        sizes = (*self.widths, self.channels, self.decoder_width)
+        if min(sizes) < 1 or self.channels > MAX_SIDE:
+            raise InputError(
+                f"a bottleneck has widths above 0 and at most {MAX_SIDE} channels, got {sizes}"
+            )
+        if self.kernel % 2 != 1 or self.downscale not in (2, 4, 8):
+            raise InputError(
+                "a bottleneck has odd kernels and is 2, 4 or 8 times smaller than its images, got "
+                f"kernels of {self.kernel} and {self.downscale}"
+            )
+
+
+def encoder(recipe: BottleneckRecipe) -> nn.Sequential:
+    """Images ``(batch, 3, side, side)`` to latents ``(batch, channels, side / downscale, ...)``.
+
+    As published: three convolutions without biases, simplified GDN after the first two. Strides of
+    2 from the first on, as many as the downscale has factors; the last kernel is 2x2 in the paper
+    and 3x3 here, which keeps the size.
+    """
+    first, second = recipe.widths
+    n_halved = recipe.downscale.bit_length() - 1
+    strides = [2 if index < n_halved else 1 for index in range(3)]
+    pad = recipe.kernel // 2
+    return nn.Sequential(
+        nn.Conv2d(3, first, recipe.kernel, strides[0], pad, bias=False),
+        GDN(first),
+        nn.Conv2d(first, second, recipe.kernel, strides[1], pad, bias=False),
+        GDN(second),
+        nn.Conv2d(second, recipe.channels, 3, strides[2], 1, bias=False),
+    )
+
+
+def decoder(recipe: BottleneckRecipe, shape: tuple[int, int, int], side: int) -> nn.Sequential:
+    """Latents to what the second half of a network takes.
+
+    As published, three convolutions with inverse GDN between; where the latent is smaller than
+    what is wanted, the last one makes the pixels of each place (Shi et al. 2016, arXiv
+    1609.05158).
+
+    Args:
+        recipe: sizes.
+        shape: ``(channels, height, width)`` that is wanted.
+        side: of the latent.
+
+    Raises:
+        InputError: the shape is no multiple of the latent's.
+    """
+    channels, height, width = shape
+    factor = height // side
+    if factor < 1 or (height, width) != (factor * side, factor * side):
+        raise InputError(
+            f"a latent is enlarged by a whole factor, got {side}x{side} for {height}x{width}; "
+            "take another downscale or cut"
+        )
+    inner = recipe.decoder_width
+    return nn.Sequential(
+        nn.Conv2d(recipe.channels, inner, 3, 1, 1, bias=False),
+        GDN(inner, inverse=True),
+        nn.Conv2d(inner, inner, 3, 1, 1, bias=False),
+        GDN(inner, inverse=True),
+        nn.Conv2d(inner, channels * factor**2, 3, 1, 1, bias=False),
+        nn.PixelShuffle(factor),
+    )

@@ -21,7 +21,7 @@ class Checkpoint:
     Attributes:
         step: steps done.
         recipe: text that identifies the recipe; a checkpoint of another recipe is refused.
-        tensors: groups ``model/``, ``ema/`` and ``momentum/`` of named tensors.
+        tensors: groups ``model/``, ``ema/`` and ``optimizer/`` of named tensors.
     """
 
     step: int

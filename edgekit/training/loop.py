@@ -20,10 +20,12 @@ from edgekit.training.augment import steps_per_epoch, training_batches
 from edgekit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgekit.training.device import placed
 from edgekit.training.memory import keep_freed_memory
-from edgekit.training.optimizer import Muon, make_optimizer
+from edgekit.training.optimizer import OPTIMIZERS, optimizer_of
 from edgekit.training.ranks import ALONE, Ranks
 
 LEARNING_RATE, FILTER_RATE = 0.2, 0.03
+_STATES = ("momentum_buffer", "step", "exp_avg", "exp_avg_sq")
+"""What optimisers remember of a parameter."""
 _SMALL_COST = 0.6
 """Time of a step on images of three quarters of the side, relative to the full side."""
 
@@ -78,6 +80,7 @@ class TrainRecipe:
             side: cheaper early epochs (progressive resizing, Howard 2018; Tan & Le 2021, arXiv
             2104.00298, section 4).
         sampling: of shared weights, one of ``SAMPLINGS``.
+        optimizer: one of ``OPTIMIZERS``.
         seed: of order, augmentation and sampled sub-networks, 0 or more.
         checkpoint_every: steps between checkpoints, above 0.
 
@@ -95,6 +98,7 @@ class TrainRecipe:
     mirror: bool = True
     small_share: float = 0.6
     sampling: str = "sandwich"
+    optimizer: str = "muon"
     seed: int = 0
     checkpoint_every: int = 100
 
@@ -112,6 +116,10 @@ class TrainRecipe:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         check_sampling(self.sampling)
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(
+                f"an optimizer is one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}"
+            )
         if not (self.weight_decay >= 0 and self.seed >= 0):
             raise InputError(
                 f"weight_decay and seed must be 0 or more, got {self.weight_decay} and {self.seed}"
@@ -247,8 +255,8 @@ def _train(
     ranks: Ranks,
 ) -> None:
     n_steps = recipe.n_steps(len(task.train.labels))
-    optimizer = make_optimizer(
-        model, recipe.learning_rate, recipe.filter_rate, recipe.weight_decay
+    optimizer = optimizer_of(
+        model, recipe.optimizer, recipe.learning_rate, recipe.filter_rate, recipe.weight_decay
     )
     peaks = [group["lr"] for group in optimizer.param_groups]
     average = Averaged(model, recipe.ema_decay)
@@ -303,7 +311,7 @@ def _check_finite(loss: float, step: int) -> None:
 def _store(
     path: Path,
     model: nn.Module,
-    optimizer: Muon,
+    optimizer: torch.optim.Optimizer,
     average: Averaged,
     recipe: TrainRecipe,
     step: int,
@@ -311,16 +319,16 @@ def _store(
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema/{k}": v for k, v in average.shadow.items()}
     for name, parameter in model.named_parameters():
-        buffer = optimizer.state[parameter].get("momentum_buffer")
-        if buffer is not None:
-            tensors[f"momentum/{name}"] = buffer
+        for key, value in optimizer.state[parameter].items():
+            if value is not None:
+                tensors[f"optimizer/{key}/{name}"] = value
     save_checkpoint(path, Checkpoint(step, recipe.text, tensors))
 
 
 def _restore(
     path: Path | None,
     model: nn.Module,
-    optimizer: Muon,
+    optimizer: torch.optim.Optimizer,
     average: Averaged,
     recipe: TrainRecipe,
 ) -> int:
@@ -333,11 +341,12 @@ def _restore(
             "start a new run folder"
         )
     model.load_state_dict(saved.group("model"))
-    ema, momentum = saved.group("ema"), saved.group("momentum")
+    ema, state = saved.group("ema"), saved.group("optimizer")
     # In the memory format of the parameters, so that sums round as they did before.
     for name, parameter in model.named_parameters():
         average.shadow[name] = torch.empty_like(parameter).copy_(ema[name]).detach()
-        if name in momentum:
-            buffer = torch.empty_like(parameter).copy_(momentum[name]).detach()
-            optimizer.state[parameter]["momentum_buffer"] = buffer
+        for key in _STATES:
+            if (value := state.get(f"{key}/{name}")) is not None:
+                like = parameter if value.shape == parameter.shape else value
+                optimizer.state[parameter][key] = torch.empty_like(like).copy_(value).detach()
     return saved.step

@@ -91,6 +91,21 @@ def _filter_step(step: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(step).copy_(result)
 
 
+OPTIMIZERS = ("muon", "adam", "sgd")
+"""Kinds of ``optimizer_of``: ``make_optimizer``; Adam; SGD with a momentum of 0.9."""
+
+
+def optimizer_of(
+    model: nn.Module, kind: str, learning_rate: float, filter_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """One of ``OPTIMIZERS``; only ``muon`` has a rate of its own for filters."""
+    if kind == "adam":
+        return torch.optim.Adam(model.parameters(), learning_rate, weight_decay=weight_decay)
+    if kind == "sgd":
+        return torch.optim.SGD(model.parameters(), learning_rate, MOMENTUM, 0, weight_decay)
+    return make_optimizer(model, learning_rate, filter_rate, weight_decay)
+
+
 def mixes_channels(parameter: nn.Parameter) -> bool:
     """Whether it holds the filters of a convolution over more than one input channel."""
     return parameter.ndim == 4 and parameter.shape[1] > 1

@@ -26,6 +26,7 @@ from edgekit.training.loop import (
     train,
 )
 from edgekit.training.losses import cross_entropy
+from edgekit.training.optimizer import OPTIMIZERS
 
 RECIPE = TrainRecipe(n_epochs=4, batch_size=16, learning_rate=0.1, checkpoint_every=5)
 QUIET = Progress(quiet=True)
@@ -55,17 +56,19 @@ def _train(net: nn.Module, task: Task, stop_at: int | None = None, **settings: o
     train(net, _objective(net, stop_at), task, recipe, progress=QUIET, label="test", **settings)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_resumed_training_ends_with_the_same_bits(
-    make_net: Callable[[], nn.Module], small_task: Task, tmp_path: Path
+    make_net: Callable[[], nn.Module], small_task: Task, tmp_path: Path, optimizer: str
 ) -> None:
     whole, cut = make_net(), make_net()
-    _train(whole, small_task)
+    recipe = replace(RECIPE, optimizer=optimizer, learning_rate=0.01)
+    _train(whole, small_task, recipe=recipe)
     checkpoint = tmp_path / "state.safetensors"
     with pytest.raises(_Stop):
-        _train(cut, small_task, stop_at=13, checkpoint=checkpoint)
+        _train(cut, small_task, stop_at=13, checkpoint=checkpoint, recipe=recipe)
     assert load_checkpoint(checkpoint).step == 10
     resumed = make_net()
-    _train(resumed, small_task, checkpoint=checkpoint)
+    _train(resumed, small_task, checkpoint=checkpoint, recipe=recipe)
     expected, got = whole.state_dict(), resumed.state_dict()
     assert [k for k in expected if not torch.equal(expected[k], got[k])] == []
 

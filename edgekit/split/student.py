@@ -1,0 +1,151 @@
+"""The Entropic Student: a bottleneck that replaces the first part of a network, and its training.
+
+images -> encoder -> latent ~~ noise or rounding ~~> decoder -> second half of the teacher
+
+Matsubara et al. 2022 (arXiv 2108.11898). Stage 1 trains encoder, prior and decoder to carry the
+teacher's features in few bits; then tables are fixed; stage 2 trains decoder and second half on
+what the tables code.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+import torch
+from torch import fx, nn
+
+from edgekit.split.bottleneck import BottleneckRecipe, decoder, encoder
+from edgekit.split.cutting import Cut, levels_after, tail, with_outputs
+from edgekit.split.prior import FactorisedPrior
+from edgekit.training.loop import Objective, Step
+from edgekit.training.losses import cross_entropy, distillation
+
+
+class Student(nn.Module):
+    """Both halves, and the prior of what goes between them.
+
+    Its second half starts with the teacher's weights. Batch norms keep the teacher's statistics
+    in both stages: images of a batch of training must not move what the server was given.
+
+    Args:
+        teacher: captured.
+        cut: where the decoder takes over.
+        recipe: sizes of the bottleneck.
+        side: of the images.
+    """
+
+    def __init__(
+        self, teacher: fx.GraphModule, cut: Cut, recipe: BottleneckRecipe, side: int
+    ) -> None:
+        super().__init__()
+        self.cut, self.recipe, self._side = cut, recipe, side
+        self.encoder = encoder(recipe)
+        self.prior = FactorisedPrior(recipe.channels)
+        self.decoder = decoder(recipe, cut.shape, side // recipe.downscale)
+        self.tail = copy.deepcopy(tail(teacher, cut))
+
+    @property
+    def latent_side(self) -> int:
+        """Height and width of a latent."""
+        return self._side // self.recipe.downscale
+
+    def rounded(self, x: torch.Tensor) -> torch.Tensor:
+        """What the coder makes of images' latents: rounded around the medians."""
+        medians = self.prior.medians[:, None, None]
+        latent: torch.Tensor = self.encoder(x)
+        return (latent - medians).round() + medians
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits ``(batch, classes)`` by way of rounded latents."""
+        logits: torch.Tensor = self.tail(self.decoder(self.rounded(x)))
+        return logits
+
+
+class FeatureStage(nn.Module):
+    """What stage 1 trains: everything but the second half."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.encoder, self.prior, self.decoder = student.encoder, student.prior, student.decoder
+
+
+class TaskStage(nn.Module):
+    """What stage 2 trains: decoder and second half."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.decoder, self.tail = student.decoder, student.tail
+
+
+def feature_objective(student: Student, teacher: fx.GraphModule, beta: float) -> Objective:
+    """Stage 1: squared distances of features and ``beta`` times the bits, summed over a batch.
+
+    Features are compared at the cut and at up to three places behind it. The loss of the quantiles
+    is taken in the same step; it moves nothing else.
+
+    Args:
+        student: its second half is not trained.
+        teacher: captured.
+        beta: price of a bit, above 0; it is tied to sums over features, not to their means.
+
+    Returns:
+        For ``edgekit.training.loop.train`` with ``FeatureStage(student)``; both networks must be
+        moved along with it.
+    """
+    student.tail.requires_grad_(False)
+
+    @cache
+    def both() -> tuple[fx.GraphModule, fx.GraphModule]:
+        """Made in the first step: a module that goes to a GPU gets other buffers."""
+        levels = levels_after(teacher, student.cut)
+        theirs = with_outputs(teacher, [student.cut.name, *levels])
+        return with_outputs(student.tail, levels), theirs
+
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        second, whole = both()
+        with torch.no_grad():
+            *wanted, _ = whole(x)
+        latent = student.encoder(x)
+        noisy = latent + _noise(latent, step)
+        carried = student.decoder(noisy)
+        *later, _ = second(carried)
+        found = [carried, *later]
+        distance = sum((a - b).square().sum() for a, b in zip(found, wanted, strict=True))
+        loss = distance + beta * student.prior.bits(noisy)
+        (loss + student.prior.quantile_loss()).backward()
+        return float(loss.detach()) / len(x)
+
+    return objective
+
+
+def task_objective(student: Student, teacher: nn.Module) -> Objective:
+    """Stage 2: half the labels, half the teacher's answers, on rounded latents.
+
+    Args:
+        student: its encoder and prior are not trained.
+        teacher: images to logits, in evaluation mode.
+
+    Returns:
+        For ``edgekit.training.loop.train`` with ``TaskStage(student)``.
+    """
+    student.tail.requires_grad_(True)
+
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        with torch.no_grad():
+            target = teacher(x)
+            latent = student.rounded(x)
+        logits = student.tail(student.decoder(latent))
+        loss = 0.5 * cross_entropy(logits, y, 0.0) + 0.5 * distillation(logits, target)
+        loss.backward()
+        return float(loss.detach())
+
+    return objective
+
+
+def _noise(latent: torch.Tensor, step: Step) -> torch.Tensor:
+    """Uniform over -1/2..1/2, the same when a training goes on."""
+    generator = torch.Generator(latent.device)
+    generator.manual_seed(int(step.rng.integers(2**62)))
+    drawn = torch.rand(latent.shape, generator=generator, device=latent.device)
+    return drawn - 0.5
