@@ -168,6 +168,7 @@ def test_three_quarters_keeps_means_and_memory_format() -> None:
         {"weight_decay": -1.0},
         {"seed": -1},
         {"sampling": "other"},
+        {"optimizer": "other"},
         {"checkpoint_every": 0},
     ],
 )
