@@ -1,0 +1,203 @@
+"""The Entropic Student on CIFAR-10 beside image codecs: accuracy against bytes that are really sent.
+
+    python -m tests.benchmarks.bench_split --data DATA --work build/split --out split.json [--parts codecs,student]
+
+Teacher: the ResNet-56 of DATA. `codecs`: all test images through JPEG and WebP at a sweep of qualities and into the
+teacher; bytes of whole files, and without what a decoder could know beforehand (JPEG: all but the scan; WebP: container and
+frame header). `student`: cut behind the first stage, published training (sums, Adam at 1e-3, then SGD at 1e-3) with the
+common loop, whose rates fall along a cosine, for each price of bits; accuracy from what the server decodes, payloads of
+real frames. Test images are read once for each row. Everything is kept in the work folder; the same command goes on.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import fx, nn
+
+from edgekit.core.progress import Progress
+from edgekit.core.task import Preprocessing, Split, Task
+from edgekit.search.elastic.capture import captured
+from edgekit.split.bottleneck import BottleneckRecipe
+from edgekit.split.codec import HEADER_BYTES, Tables
+from edgekit.split.cutting import Cut, cuts
+from edgekit.split.student import (
+    FeatureStage,
+    Student,
+    TaskStage,
+    feature_objective,
+    task_objective,
+)
+from edgekit.training.augment import evaluation_batches
+from edgekit.training.checkpoint import load_weights, save_weights
+from edgekit.training.device import placed, training_device
+from edgekit.training.loop import TrainRecipe, train
+from tests.benchmarks.bench_cifar import Stages
+
+ROOT = Path(__file__).parents[2]
+SIZES = BottleneckRecipe((48, 32), 12, 5, 4, 128)
+STAGE_1 = TrainRecipe(10, 64, 1e-3, weight_decay=0.0, optimizer="adam", small_share=0.0)
+STAGE_2 = TrainRecipe(10, 128, 1e-3, weight_decay=5e-4, optimizer="sgd", small_share=0.0, seed=1)
+JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 65, 80, 90)
+WEBP_QUALITIES = (0, 5, 10, 20, 30, 40, 50, 65, 80, 90)
+_WEBP_HEADERS = 30
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Train what is missing, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parts", default="codecs,student")
+    parser.add_argument("--betas", default="0.02,0.08,0.32,1.28,5.12")
+    parser.add_argument("--epochs", type=float, default=STAGE_1.n_epochs, help="of each stage")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    task, teacher = _teacher(given.data)
+    stage = Stages(given.work / "stages.json")
+    stage("teacher", lambda: {"top1_test": _right(teacher, task.test, task.preprocessing)})
+    if "codecs" in given.parts:
+        for quality in JPEG_QUALITIES:
+            stage(f"jpeg {quality}", partial(_codec, task, teacher, "JPEG", quality))
+        for quality in WEBP_QUALITIES:
+            stage(f"webp {quality}", partial(_codec, task, teacher, "WEBP", quality))
+    if "student" in given.parts:
+        for beta in map(float, given.betas.split(",")):
+            stage(f"student {beta}", partial(_student, task, teacher, beta, given))
+    given.out.write_text(json.dumps(stage.done, indent=1))
+    for name, row in stage.done.items():
+        length = f", {row['payload_bytes']:.1f} bytes" if "payload_bytes" in row else ""
+        whole = f" ({row['bytes']:.1f} in all)" if "bytes" in row else ""
+        print(f"{name:>14}: {row['top1_test']:.2%}{length}{whole}")
+
+
+def _teacher(data: Path) -> tuple[Task, fx.GraphModule]:
+    sys.path.insert(0, str(ROOT / "examples"))
+    import fit_cifar_resnet as example
+
+    task = Task.from_parquet(data / "cifar10", resolution=32)
+    net = example.pretrained(data / "weights" / "cifar10_resnet56.safetensors").eval()
+    plain = captured(net, torch.zeros(2, 3, 32, 32)).requires_grad_(False)
+    return task.normalised(example.MEAN, example.STD), plain
+
+
+@torch.no_grad()
+def _right(net: nn.Module, split: Split, preprocessing: Preprocessing) -> float:
+    """Top-1."""
+    device, right = training_device(), 0
+    with placed([net], device):
+        for x, y in evaluation_batches(split, preprocessing):
+            right += int((net(x.to(device)).argmax(1).cpu() == y).sum())
+    return right / len(split)
+
+
+def _codec(task: Task, teacher: fx.GraphModule, kind: str, quality: int) -> Row:
+    images, lengths, payloads = [], [], []
+    for image in task.test.images:
+        buffer = io.BytesIO()
+        options = {"optimize": True} if kind == "JPEG" else {"method": 6}
+        Image.fromarray(image).save(buffer, kind, quality=quality, **options)
+        data = buffer.getvalue()
+        lengths.append(len(data))
+        payloads.append(_scan_bytes(data) if kind == "JPEG" else len(data) - _WEBP_HEADERS)
+        images.append(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    seen = Split(np.stack(images), task.test.labels)
+    return {
+        "top1_test": _right(teacher, seen, task.preprocessing),
+        "bytes": float(np.mean(lengths)),
+        "payload_bytes": float(np.mean(payloads)),
+    }
+
+
+def _scan_bytes(data: bytes) -> int:
+    """Of a baseline JPEG: what lies between the header of the scan and the end marker."""
+    place = 2
+    while data[place + 1] != 0xDA:
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return len(data) - 2 - (place + 2 + int.from_bytes(data[place + 2 : place + 4], "big"))
+
+
+def _student(task: Task, teacher: fx.GraphModule, beta: float, given: argparse.Namespace) -> Row:
+    torch.manual_seed(0)
+    student = Student(teacher, first_stage(teacher), SIZES, 32)
+    done = given.work / f"student-{beta}.safetensors"
+    if done.is_file():
+        student.load_state_dict(load_weights(done))
+    else:
+        _trained(student, teacher, task, beta, given)
+        save_weights(done, student.state_dict(), f"beta {beta}")
+    side = student.latent_side
+    tables = student.prior.tables("benchmark", (SIZES.channels, side, side))
+    return _sent(student, tables, task)
+
+
+def first_stage(teacher: fx.GraphModule) -> Cut:
+    """The last cut before channels grow."""
+    found = cuts(teacher)
+    return [cut for cut in found if cut.shape == found[0].shape][-1]
+
+
+def _trained(
+    student: Student,
+    teacher: fx.GraphModule,
+    task: Task,
+    beta: float,
+    given: argparse.Namespace,
+) -> None:
+    stages = (
+        (FeatureStage, partial(feature_objective, beta=beta), STAGE_1, student.tail),
+        (TaskStage, task_objective, STAGE_2, student),
+    )
+    for number, (kind, objective, recipe, moved) in enumerate(stages, 1):
+        train(
+            kind(student),
+            objective(student, teacher),
+            task,
+            replace(recipe, n_epochs=given.epochs),
+            progress=Progress(),
+            label=f"beta {beta}, stage {number}",
+            checkpoint=given.work / f"student-{beta}-{number}.part",
+            beside=(moved, teacher),
+        )
+
+
+@torch.no_grad()
+def _sent(student: Student, tables: Tables, task: Task) -> Row:
+    """Every test image through real frames."""
+    student.eval()
+    right, lengths, information = 0, [], []
+    for x, y in evaluation_batches(task.test, task.preprocessing):
+        latents = student.encoder(x).numpy()
+        frames = [tables.encode(tables.symbols(latent)) for latent in latents]
+        lengths += [len(frame) - HEADER_BYTES for frame in frames]
+        received: NDArray[np.float32] = np.stack(
+            [tables.latent(tables.decode(frame)) for frame in frames]
+        )
+        seen = torch.from_numpy(received)
+        information += [float(student.prior.bits(one[None])) for one in seen]
+        right += int((student.tail(student.decoder(seen)).argmax(1) == y).sum())
+    over = 8 * np.array(lengths) - np.array(information)
+    return {
+        "top1_test": right / len(task.test),
+        "payload_bytes": float(np.mean(lengths)),
+        "bits_over_prior_mean": float(over.mean()),
+        "bits_over_prior_worst": float(over.max()),
+        "bits_mean": float(np.mean(information)),
+    }
+
+
+if __name__ == "__main__":
+    main()
