@@ -61,10 +61,35 @@ def export_onnx(net: nn.Module, resolution: int, blocks: Mapping[str, str]) -> M
             raise InputError(
                 f"a block name has no slash and is not empty, got {name!r}; rename it"
             )
-    # from channels-last memory torch exports a pooled tensor with strides, as a dozen nodes
-    plain = folded(net).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    model = _traced(plain, resolution)
+    model = _traced(_plain(net), (3, resolution, resolution), OUTPUT)
     _check_logits(model)
+    return _finished(model, blocks)
+
+
+def export_part(
+    net: nn.Module, shape: tuple[int, int, int], *, block: str, output: str
+) -> ModelProto:
+    """A part of a network as one block, float32, with an open batch axis; see ``export_onnx``.
+
+    Args:
+        net: takes ``(batch, *shape)`` float32 and returns one tensor; left as it is.
+        shape: ``(channels, height, width)``.
+        block: name of the block, without a slash.
+        output: name of what it returns.
+
+    Raises:
+        InputError: a network that torch cannot export.
+    """
+    return _finished(_traced(_plain(net), shape, output), {"": block})
+
+
+def _plain(net: nn.Module) -> nn.Module:
+    # from channels-last memory torch exports a pooled tensor with strides, as a dozen nodes
+    plain: nn.Module = folded(net).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return plain
+
+
+def _finished(model: ModelProto, blocks: Mapping[str, str]) -> ModelProto:
     _simplify(model)
     _rename(model, blocks)
     _strip(model)
@@ -82,8 +107,8 @@ def nodes_by_block(model: ModelProto) -> dict[str, tuple[str, ...]]:
     return {block: tuple(names) for block, names in nodes.items()}
 
 
-def _traced(net: nn.Module, resolution: int) -> ModelProto:
-    example = torch.zeros(_N_TRACED, 3, resolution, resolution)
+def _traced(net: nn.Module, shape: tuple[int, int, int], output: str) -> ModelProto:
+    example = torch.zeros(_N_TRACED, *shape)
     try:
         with _silence():
             program = torch.onnx.export(
@@ -93,7 +118,7 @@ def _traced(net: nn.Module, resolution: int) -> ModelProto:
                 opset_version=OPSET,
                 external_data=False,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=[output],
                 dynamic_shapes=({0: torch.export.Dim(BATCH)},),
                 verbose=False,
             )
@@ -174,8 +199,9 @@ def _dims(value: ValueInfoProto) -> tuple[Dim, ...]:
 def _rename(model: ModelProto, paths: Mapping[str, str]) -> None:
     """Name nodes after their block and module, and tensors after their nodes, in place."""
     graph = model.graph
-    taken = {INPUT, OUTPUT, *(tensor.name for tensor in graph.initializer)}
-    tensors = {"": "", OUTPUT: OUTPUT}
+    output = graph.output[0].name
+    taken = {INPUT, output, *(tensor.name for tensor in graph.initializer)}
+    tensors = {"": "", output: output}
     for node in graph.node:
         node.name = _unused(_path_of(node, paths), taken)
         for index, tensor in enumerate(node.output):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,29 @@ class GDN(nn.Module):
         gamma = _squared(self.gamma, 0.0)
         norm = F.conv2d(x.abs(), gamma[:, :, None, None], beta)
         return x * norm if self.inverse else x / norm
+
+
+class _FixedGDN(nn.Module):
+    """A GDN as it is exported: its parameters squared once."""
+
+    def __init__(self, gdn: GDN) -> None:
+        super().__init__()
+        self.inverse = gdn.inverse
+        with torch.no_grad():
+            width = len(gdn.beta)
+            self.norm = nn.Conv2d(width, width, 1)
+            self.norm.weight.copy_(_squared(gdn.gamma, 0.0)[:, :, None, None])
+            self.norm.bias.copy_(_squared(gdn.beta, _LEAST_BETA))  # type: ignore[union-attr]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        norm: torch.Tensor = self.norm(x.abs())
+        return x * norm if self.inverse else x / norm
+
+
+def fixed(net: nn.Sequential) -> nn.Sequential:
+    """A copy for export, its normalisations with parameters as they are used."""
+    layers = [_FixedGDN(layer) if isinstance(layer, GDN) else layer for layer in net]
+    return copy.deepcopy(nn.Sequential(*layers)).eval()
 
 
 def _squared(parameter: torch.Tensor, least: float) -> torch.Tensor:

@@ -1,0 +1,262 @@
+"""The two halves on disk, and what is measured of them.
+
+halves/
+  device/  encoder.onnx, tables.json, preprocessing.json, codec.py, images.py, runner.py
+  server/  server.onnx, tables.json, labels.json, codec.py, runner.py
+  split.json  what they are, with a digest of every file; proof.json after a verification
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+from torch import nn
+
+from edgekit.core.errors import InputError, VerificationFailed
+from edgekit.core.figures import Measured, MeasuredAccuracy
+from edgekit.core.files import read_json, sha256_of, write_bytes_atomic, write_json
+from edgekit.core.progress import Progress
+from edgekit.core.provenance import git_revision, utc_now, versions
+from edgekit.core.target import Target
+from edgekit.core.task import Preprocessing, Task
+from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
+from edgekit.devices.measuring.session import open_session
+from edgekit.export.onnx_model import export_part
+from edgekit.search.elastic.folding import folded
+from edgekit.split.bottleneck import fixed
+from edgekit.split.codec import HEADER_BYTES, Tables
+from edgekit.split.student import Student
+
+DEVICE, SERVER, MANIFEST, PROOF = "device", "server", "split.json", "proof.json"
+ENCODER, REST, TABLES = "encoder.onnx", "server.onnx", "tables.json"
+_KIND, _SCHEMA = "split", 1
+_PROOF_KIND = "split-proof"
+_BATCH = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """Both halves, every file of which is what the manifest says.
+
+    Attributes:
+        folder: holds ``device`` and ``server``.
+        tables: what both have.
+        preprocessing: from an image to the encoder's input.
+        labels: class names in the order of the outputs.
+    """
+
+    folder: Path
+    tables: Tables
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+
+    @classmethod
+    def open(cls, folder: Path) -> Halves:
+        """Read both and check every file.
+
+        Raises:
+            InputError: no halves are there.
+            VerificationFailed: a file is missing or changed.
+        """
+        records = read_json(folder / MANIFEST, _KIND, _SCHEMA).get("files")
+        if not isinstance(records, dict):
+            raise InputError(f"{folder / MANIFEST} names no files; split again")
+        for name, digest in records.items():
+            path = folder / name
+            inside = path.resolve().is_relative_to(folder.resolve())
+            if not inside or not path.is_file() or sha256_of(path) != digest:
+                raise VerificationFailed(
+                    f"{name} must be the file that was written, in {folder} it is not; split again"
+                )
+        try:
+            tables = Tables.load(folder / DEVICE / TABLES)
+            theirs = Tables.load(folder / SERVER / TABLES)
+        except (OSError, ValueError) as error:
+            raise InputError(f"both halves have tables, {folder} has not: {error}") from error
+        if tables.digest != theirs.digest:
+            raise VerificationFailed(f"both halves have one table, in {folder} they differ")
+        document = read_json(folder / DEVICE / "preprocessing.json", "preprocessing", 1)
+        labels = read_json(folder / SERVER / "labels.json", "labels", 1)["labels"]
+        if not isinstance(labels, list):
+            raise InputError(f"labels are a list of names, {folder} holds something else")
+        names = tuple(map(str, labels))
+        return cls(folder, tables, Preprocessing.from_json(document), names)
+
+    def model(self, name: str) -> bytes:
+        """``ENCODER`` or ``REST``."""
+        return (self.folder / (DEVICE if name == ENCODER else SERVER) / name).read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class HalvesProof:
+    """What was measured of two halves.
+
+    Attributes:
+        accuracy: on the test split, every image by way of a real frame.
+        payload_bytes: mean over the split, frames apart.
+        largest_payload_bytes: of one image.
+        encoder: latency of the device half's network, one image.
+        server: latency of the server half's, one image.
+        encode_s: median time to make a frame of a latent, in seconds.
+        decode_s: the same to read one.
+        target: where latency was measured.
+    """
+
+    accuracy: MeasuredAccuracy
+    payload_bytes: float
+    largest_payload_bytes: int
+    encoder: Measured
+    server: Measured
+    encode_s: float
+    decode_s: float
+    target: str
+
+
+def write_halves(
+    folder: Path, student: Student, task: Task, provenance: Mapping[str, object]
+) -> Halves:
+    """Export both halves beside their place and move them there.
+
+    Tables are made here, of the prior as it is: it must not be trained any more.
+
+    Args:
+        folder: absent or empty.
+        student: trained.
+        task: gives preprocessing and labels.
+        provenance: how it was made, as plain values.
+
+    Raises:
+        InputError: the folder holds something, or a half cannot be exported.
+    """
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f"halves are written to an empty folder, {folder} is none; choose another"
+        )
+    side, resolution = student.latent_side, task.preprocessing.resolution
+    latent = (student.recipe.channels, side, side)
+    encoder = export_part(
+        fixed(student.encoder), (3, resolution, resolution), block="encoder", output="latent"
+    )
+    rest = nn.Sequential(fixed(student.decoder), folded(student.tail))
+    server = export_part(rest.eval(), latent, block="server", output="logits")
+    encoder_bytes = _bytes(encoder)
+    tables = student.prior.tables(hashlib.sha256(encoder_bytes).hexdigest(), latent)
+    templates, split = files("edgekit.split.templates"), files("edgekit.split")
+    common = {TABLES: tables.to_bytes(), "codec.py": split.joinpath("codec.py").read_bytes()}
+    images = files("edgekit.export.templates").joinpath("runner.py").read_bytes()
+    contents = {
+        DEVICE: {
+            **common,
+            ENCODER: encoder_bytes,
+            "images.py": images,
+            "runner.py": templates.joinpath("device.py").read_bytes(),
+        },
+        SERVER: {
+            **common,
+            REST: _bytes(server),
+            "runner.py": templates.joinpath("server.py").read_bytes(),
+        },
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        beside.chmod(0o755)
+        for half, named in contents.items():
+            for name, data in named.items():
+                write_bytes_atomic(beside / half / name, data)
+        preprocessing = task.preprocessing.to_json()
+        write_json(beside / DEVICE / "preprocessing.json", "preprocessing", 1, preprocessing)
+        write_json(beside / SERVER / "labels.json", "labels", 1, {"labels": list(task.labels)})
+        paths = sorted(path for path in beside.rglob("*") if path.is_file())
+        manifest = {
+            "created_at": utc_now(),
+            "versions": versions(),
+            "git_revision": git_revision(),
+            "provenance": dict(provenance),
+            "files": {path.relative_to(beside).as_posix(): sha256_of(path) for path in paths},
+        }
+        write_json(beside / MANIFEST, _KIND, _SCHEMA, manifest)
+        if folder.exists():
+            folder.rmdir()
+        os.rename(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Halves.open(folder)
+
+
+def verify_halves(
+    halves: Halves, target: Target, task: Task, *, progress: Progress
+) -> HalvesProof:
+    """Send the whole test split through real frames, and time both networks.
+
+    Latency is taken first, while nothing else runs. The proof is left beside the halves.
+
+    Args:
+        halves: what to verify.
+        target: where both networks are timed.
+        task: its test split is read.
+        progress: where bars are drawn.
+
+    Raises:
+        InputError: a task with other classes.
+        TooNoisy: a latency cannot be had.
+    """
+    if halves.labels != task.labels:
+        raise InputError("the task must have the classes of the halves; give the same data")
+    encoder, rest = halves.model(ENCODER), halves.model(REST)
+    timed = measure_models(
+        {ENCODER: encoder, REST: rest}, target, patience_s=LONG_PATIENCE_S, max_lost=0
+    )
+    device, server = open_session(encoder, n_threads=1), open_session(rest, n_threads=2)
+    tables, split = halves.tables, task.test
+    lengths: list[int] = []
+    encode_s: list[float] = []
+    decode_s: list[float] = []
+    n_correct = 0
+    with progress.track(len(split), "sending test images") as update:
+        for start in range(0, len(split), _BATCH):
+            part = slice(start, start + _BATCH)
+            x = halves.preprocessing.apply(split.images[part])
+            (latents,) = device.run(None, {"input": x})
+            received = []
+            for latent in latents:
+                before_s = time.perf_counter()
+                frame = tables.encode(tables.symbols(latent))
+                between_s = time.perf_counter()
+                received.append(tables.latent(tables.decode(frame)))
+                decode_s.append(time.perf_counter() - between_s)
+                encode_s.append(between_s - before_s)
+                lengths.append(len(frame) - HEADER_BYTES)
+            (logits,) = server.run(None, {"input": np.stack(received)})
+            n_correct += int((logits.argmax(1) == split.labels[part]).sum())
+            update(min(start + _BATCH, len(split)))
+    proof = HalvesProof(
+        accuracy=MeasuredAccuracy(n_correct, len(split), "test"),
+        payload_bytes=float(np.mean(lengths)),
+        largest_payload_bytes=max(lengths),
+        encoder=timed[ENCODER],
+        server=timed[REST],
+        encode_s=float(np.median(encode_s)),
+        decode_s=float(np.median(decode_s)),
+        target=target.text,
+    )
+    write_json(halves.folder / PROOF, _PROOF_KIND, _SCHEMA, asdict(proof))
+    return proof
+
+
+def _bytes(model: ModelProto) -> bytes:
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data

@@ -1,0 +1,1 @@
+"""Programs that lie in the two halves."""
