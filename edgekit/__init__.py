@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         profile_target,
         resume_search,
         run_search,
+        split_model,
         verify_bundle,
     )
 
@@ -55,6 +56,7 @@ __all__ = [
     "resume_search",
     "run_search",
     "space",
+    "split_model",
     "verify_bundle",
 ]
 
@@ -75,6 +77,7 @@ _HOMES = {
         "profile_target",
         "resume_search",
         "run_search",
+        "split_model",
         "verify_bundle",
     ),
 }

@@ -6,7 +6,6 @@ Nothing heavy is imported before a verb runs, so that ``--help`` answers at once
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from edgekit import cli_devices
+from edgekit import cli_devices, cli_split
 from edgekit.cli_options import (
     AsJson,
     DataText,
@@ -49,6 +48,7 @@ from edgekit.cli_options import (
     WorkerCount,
     print_result,
 )
+from edgekit.cli_tasks import check_data, check_out, load, normalised
 from edgekit.core.errors import EdgekitError, Infeasible, InputError
 from edgekit.core.limits import QUANTILES, Limits
 from edgekit.core.module_text import ModuleText
@@ -59,7 +59,6 @@ from edgekit.core.target import Target
 from edgekit.core.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from edgekit.core.task import Task
     from edgekit.effort import Effort
     from edgekit.export.verify import Proof
     from edgekit.search.run import Run
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_devices.app)
+app.add_typer(cli_split.app)
 _INTERRUPTED = 130
 
 
@@ -97,7 +97,7 @@ def profile(
 ) -> None:
     """Measure a device and fit its latency predictor."""
     device = Target(target)
-    _check_out(out)
+    check_out(out)
     if known and quick:
         raise InputError("a profile is either --quick or --from others, got both; leave one out")
     if networks is not None and not known:
@@ -188,7 +188,7 @@ def search(
             f"{', '.join(map(str, profile))}; give them different names"
         )
     known = {name: DeviceProfile.load(folder) for name, folder in folders.items()}
-    task = _normalised(_load(data, seed, resolution, progress), mean, std)
+    task = normalised(load(data, seed, resolution, progress), mean, std)
     name, *others = known
     chosen = space_for(space, task, known[name].facts, narrow=quick, supernet=supernet)
     effort = _effort(
@@ -285,7 +285,7 @@ def export(
     limits = _limits(max_latency, max_size, max_memory, quantile)
     _need(run / "run.json", "a run folder")
     _check_model(model)
-    _check_out(out)
+    check_out(out)
     from edgekit.core.candidate import Candidate
     from edgekit.search.settings import read_settings
     from edgekit.spaces import module_space
@@ -332,9 +332,9 @@ def verify(
 ) -> None:
     """Measure all that a bundle promises again."""
     limits, device = _limits(max_latency, max_size, max_memory, quantile), Target(target)
-    _check_data(data)
+    check_data(data)
     if report is not None:
-        _check_out(report.parent)
+        check_out(report.parent)
     from edgekit.export.bundle import Bundle
     from edgekit.workflow import verify_bundle, write_verify_report
 
@@ -342,7 +342,7 @@ def verify(
     opened = Bundle.open(bundle)
     made = opened.manifest.provenance.task
     side = opened.preprocessing.resolution
-    task = _load(data, made.seed, side, progress)
+    task = load(data, made.seed, side, progress)
     asked = limits if limits.limited else None
     proof = verify_bundle(opened, device, task, limits=asked, progress=progress)
     if report is not None:
@@ -398,7 +398,7 @@ def fit(
     from edgekit.workflow import fit as fit_space
 
     staff, progress = Staff(workers, ray, trainers), Progress(quiet=as_json)
-    task = _normalised(_load(data, seed, resolution, progress), mean, std)
+    task = normalised(load(data, seed, resolution, progress), mean, std)
     fitted = fit_space(
         task,
         out,
@@ -498,17 +498,6 @@ def _limits_of_each(
     return [_limits(latency, max_size, max_memory, quantile) for latency in each]
 
 
-def _check_out(path: Path) -> None:
-    """Refuse, before the work begins, a place that nothing can be written to."""
-    there = path.absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise InputError(
-            f"a result needs a folder that can be written to, {there} is none; choose another"
-        )
-
-
 def _check_inputs(space: str, data: str, out: Path, supernet: Path | None) -> None:
     if ":" in space:
         ModuleText.parse(space)
@@ -516,8 +505,8 @@ def _check_inputs(space: str, data: str, out: Path, supernet: Path | None) -> No
         raise InputError(
             f"a search space is mbconv, or a module of yours as FILE.py:NAME, got {space!r}"
         )
-    _check_data(data)
-    _check_out(out)
+    check_data(data)
+    check_out(out)
     if supernet is not None:
         _need(supernet / "run.json", "a run folder")
 
@@ -525,41 +514,6 @@ def _check_inputs(space: str, data: str, out: Path, supernet: Path | None) -> No
 def _check_model(model: str | None) -> None:
     if model is not None:
         ModuleText.parse(model)
-
-
-def _check_data(data: str) -> None:
-    if data != "digits" and not Path(data).exists():
-        raise InputError(
-            f"--data is 'digits', a folder of class folders or parquet, {data!r} is not there"
-        )
-
-
-def _load(data: str, seed: int, resolution: int | None, progress: Progress) -> Task:
-    """The task, with a word on stderr about images that could not be read."""
-    from edgekit.core.task import load_task
-
-    task = load_task(data, seed=seed, resolution=resolution, progress=progress)
-    if task.n_skipped:
-        names = "; ".join(task.skipped[:3])
-        print(f"edgekit: {task.n_skipped} images could not be read: {names}", file=sys.stderr)
-    return task
-
-
-def _normalised(task: Task, mean: str | None, std: str | None) -> Task:
-    """The task with the mean and standard deviation that a pretrained module expects."""
-    if mean is None and std is None:
-        return task
-    if mean is None or std is None:
-        raise InputError("--mean and --std belong together, got one of them; give both")
-    return task.normalised(_triple("--mean", mean), _triple("--std", std))
-
-
-def _triple(option: str, text: str) -> tuple[float, float, float]:
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(f"{option} is three numbers joined by commas, got {text!r}") from error
-    return red, green, blue
 
 
 def _need(path: Path, what: str) -> None:

@@ -119,6 +119,10 @@ class BottleneckRecipe:
             )
 
 
+SMALL = BottleneckRecipe((48, 32), 12, 5, 4, 128)
+"""For images of 32 pixels."""
+
+
 def encoder(recipe: BottleneckRecipe) -> nn.Sequential:
     """Images ``(batch, 3, side, side)`` to latents ``(batch, channels, side / downscale, ...)``.
 

@@ -66,6 +66,21 @@ def cut_named(net: fx.GraphModule, name: str) -> Cut:
     return known[name]
 
 
+def first_stage(net: fx.GraphModule) -> Cut:
+    """The last cut before the shape changes, where the paper cuts.
+
+    Raises:
+        InputError: the network has no cut.
+    """
+    found = cuts(net)
+    if not found:
+        raise InputError(
+            "a network is cut where one tensor of channels, height and width goes on, this one "
+            "has no such place; give another network"
+        )
+    return [cut for cut in found if cut.shape == found[0].shape][-1]
+
+
 def tail(net: fx.GraphModule, cut: Cut) -> fx.GraphModule:
     """What comes after a cut: ``(batch, channels, height, width)`` to what the network answers.
 

@@ -15,7 +15,6 @@ import argparse
 import io
 import json
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,26 +28,16 @@ from torch import fx, nn
 from edgekit.core.progress import Progress
 from edgekit.core.task import Preprocessing, Split, Task
 from edgekit.search.elastic.capture import captured
-from edgekit.split.bottleneck import BottleneckRecipe
+from edgekit.split.bottleneck import SMALL
 from edgekit.split.codec import HEADER_BYTES, Tables
-from edgekit.split.cutting import Cut, cuts
-from edgekit.split.student import (
-    FeatureStage,
-    Student,
-    TaskStage,
-    feature_objective,
-    task_objective,
-)
+from edgekit.split.cutting import first_stage
+from edgekit.split.student import Student
+from edgekit.split.training import StudentRecipe, trained_student
 from edgekit.training.augment import evaluation_batches
-from edgekit.training.checkpoint import load_weights, save_weights
 from edgekit.training.device import placed, training_device
-from edgekit.training.loop import TrainRecipe, train
 from tests.benchmarks.bench_cifar import Stages
 
 ROOT = Path(__file__).parents[2]
-SIZES = BottleneckRecipe((48, 32), 12, 5, 4, 128)
-STAGE_1 = TrainRecipe(10, 64, 1e-3, weight_decay=0.0, optimizer="adam", small_share=0.0)
-STAGE_2 = TrainRecipe(10, 128, 1e-3, weight_decay=5e-4, optimizer="sgd", small_share=0.0, seed=1)
 JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 65, 80, 90)
 WEBP_QUALITIES = (0, 5, 10, 20, 30, 40, 50, 65, 80, 90)
 _WEBP_HEADERS = 30
@@ -63,7 +52,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parts", default="codecs,student")
     parser.add_argument("--betas", default="0.02,0.08,0.32,1.28,5.12")
-    parser.add_argument("--epochs", type=float, default=STAGE_1.n_epochs, help="of each stage")
+    parser.add_argument("--epochs", type=float, default=10, help="of each stage")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     task, teacher = _teacher(given.data)
@@ -131,47 +120,12 @@ def _scan_bytes(data: bytes) -> int:
 
 
 def _student(task: Task, teacher: fx.GraphModule, beta: float, given: argparse.Namespace) -> Row:
-    torch.manual_seed(0)
-    student = Student(teacher, first_stage(teacher), SIZES, 32)
-    done = given.work / f"student-{beta}.safetensors"
-    if done.is_file():
-        student.load_state_dict(load_weights(done))
-    else:
-        _trained(student, teacher, task, beta, given)
-        save_weights(done, student.state_dict(), f"beta {beta}")
+    recipe = StudentRecipe(beta, given.epochs, SMALL)
+    folder = given.work / f"student-{beta:g}"
+    place = first_stage(teacher)
+    student = trained_student(teacher, place, task, recipe, folder, progress=Progress())
     side = student.latent_side
-    tables = student.prior.tables("benchmark", (SIZES.channels, side, side))
-    return _sent(student, tables, task)
-
-
-def first_stage(teacher: fx.GraphModule) -> Cut:
-    """The last cut before channels grow."""
-    found = cuts(teacher)
-    return [cut for cut in found if cut.shape == found[0].shape][-1]
-
-
-def _trained(
-    student: Student,
-    teacher: fx.GraphModule,
-    task: Task,
-    beta: float,
-    given: argparse.Namespace,
-) -> None:
-    stages = (
-        (FeatureStage, partial(feature_objective, beta=beta), STAGE_1, student.tail),
-        (TaskStage, task_objective, STAGE_2, student),
-    )
-    for number, (kind, objective, recipe, moved) in enumerate(stages, 1):
-        train(
-            kind(student),
-            objective(student, teacher),
-            task,
-            replace(recipe, n_epochs=given.epochs),
-            progress=Progress(),
-            label=f"beta {beta}, stage {number}",
-            checkpoint=given.work / f"student-{beta}-{number}.part",
-            beside=(moved, teacher),
-        )
+    return _sent(student, student.prior.tables("benchmark", (SMALL.channels, side, side)), task)
 
 
 @torch.no_grad()
