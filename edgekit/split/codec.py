@@ -1,9 +1,10 @@
-"""Latents to frames of bytes and back. Needs numpy and constriction, nothing else.
+"""Latents to frames of bytes and back. Needs numpy; constriction makes it some times as fast.
 
 latent -> symbols around the medians -> range coder with integer tables -> frame
 
 Both halves of a split network have a copy of this file and the same tables, so that what one
-writes the other reads, bit for bit, on any processor.
+writes the other reads, bit for bit, on any processor. Where constriction is not installed (it has
+no build for Linux on Arm) the same range coder runs in Python and gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
+
+try:
+    import constriction
+except ImportError:
+    constriction = None
 
 PRECISION = 24
 """Bits of a probability, the most the coder has: 16 lose 1.65 % of 680 bytes."""
@@ -81,12 +89,7 @@ class Tables:
                     f"the counts of a channel are two or more above 0 that sum to 2**{PRECISION}, "
                     f"got {len(row)} that sum to {row.sum()}"
                 )
-        # Floats hold these integers exactly, so every processor makes the same models of them.
-        models = [
-            constriction.stream.model.Categorical(row.astype(np.float64), perfect=False)
-            for row in self.counts
-        ]
-        object.__setattr__(self, "_models", models)
+        object.__setattr__(self, "_intervals", [_Intervals(row) for row in self.counts])
 
     @cached_property
     def digest(self) -> bytes:
@@ -218,42 +221,167 @@ class Tables:
         return "a frame has the checksum of its content, this one was changed on the way"
 
     def _coded(self, symbols: Symbols) -> bytes:
-        encoder = constriction.stream.queue.RangeEncoder()
+        parts: list[tuple[Symbols, _Intervals]] = []
         escaped: list[int] = []
-        for rows, lowest, counts, model in self._channels(symbols):
+        for rows, lowest, counts, intervals in self._channels(symbols):
             places = rows.ravel() - lowest
             n_known = len(counts) - 1
             outside = (places < 0) | (places >= n_known)
             if outside.any():
                 escaped += [_folded(p, n_known) for p in places[outside].tolist()]
                 places = np.where(outside, n_known, places)
-            encoder.encode(places.astype(np.int32), model)
+            parts.append((places.astype(np.int32), intervals))
         for value in escaped:
-            for chunk, bits in _chunks(value):
-                encoder.encode(chunk, constriction.stream.model.Uniform(2**bits))
-        return _shortest(encoder)
+            chunks = _chunks(value)
+            parts += [(np.array([chunk], np.int32), _uniform(bits)) for chunk, bits in chunks]
+        return _shortest(*(_interval if constriction is None else _native_interval)(parts))
 
     def _decoded(self, payload: bytes) -> Symbols:
         n_padding = -len(payload) % (_WORD_BITS // 8) + _STATE_BITS // 8
         words = np.frombuffer(payload + bytes(n_padding), ">u4").astype(np.uint32)
-        decoder = constriction.stream.queue.RangeDecoder(words)
+        read = _reader(words) if constriction is None else _native_reader(words)
         symbols = np.empty(self.shape, np.int32)
         escapes = []
-        for rows, lowest, counts, model in self._channels(symbols):
-            places = decoder.decode(model, rows.size)
+        for rows, lowest, counts, intervals in self._channels(symbols):
+            places = read(intervals, rows.size)
             rows[...] = (places + lowest).reshape(rows.shape)
             n_known = len(counts) - 1
             escaped = np.flatnonzero(places == n_known).tolist()
             escapes += [(rows.reshape(-1), place, int(lowest), n_known) for place in escaped]
         for flat, place, lowest, n_known in escapes:
-            symbol = _unfolded(_read(decoder), n_known) + lowest
+            symbol = _unfolded(_read_chunks(read), n_known) + lowest
             if abs(symbol) > MAX_SYMBOL:
                 raise ValueError(f"symbols are at most {MAX_SYMBOL}, got {symbol}")
             flat[place] = symbol
         return symbols
 
     def _channels(self, symbols: Symbols):  # type: ignore[no-untyped-def]
-        return zip(symbols, self.lowest, self.counts, self._models, strict=True)  # type: ignore[attr-defined]
+        return zip(symbols, self.lowest, self.counts, self._intervals, strict=True)  # type: ignore[attr-defined]
+
+
+class _Intervals:
+    """Where each symbol lies in ``0..2**PRECISION``, as constriction lays a table out.
+
+    Args:
+        counts: of the symbols, above 0, that sum to ``2**PRECISION``.
+    """
+
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        self._counts, n = counts, len(counts)
+        # In floats, of numbers that floats hold exactly: every processor gets the same.
+        scale = (2**PRECISION - n) / float(counts.sum())
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.float64)
+        self.ends = [*(int(s * scale) + i for i, s in enumerate(starts.tolist())), 2**PRECISION]
+
+    @cached_property
+    def native(self) -> Any:
+        """The same for constriction."""
+        return constriction.stream.model.Categorical(
+            self._counts.astype(np.float64), perfect=False
+        )
+
+
+class _Uniform(_Intervals):
+    """All numbers of so many bits, at most ``_CHUNK_BITS``."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        self.ends = list(range(0, 2**PRECISION + 1, 2 ** (PRECISION - bits)))
+
+    @cached_property
+    def native(self) -> Any:
+        return constriction.stream.model.Uniform(2**self._bits)
+
+
+@cache
+def _uniform(bits: int) -> _Uniform:
+    return _Uniform(bits)
+
+
+def _native_interval(parts: list[tuple[Symbols, _Intervals]]) -> tuple[int, int, int]:
+    """Lower end, width and bits of the number that a range coder narrows down to."""
+    encoder = constriction.stream.queue.RangeEncoder()
+    for places, intervals in parts:
+        encoder.encode(places, intervals.native)
+    n_words, (low, width) = encoder.pos()
+    certain = encoder.get_compressed()[:n_words].astype(">u4").tobytes()
+    whole = int.from_bytes(certain, "big") << _STATE_BITS
+    return whole + int(low), int(width), _STATE_BITS + _WORD_BITS * n_words
+
+
+def _interval(parts: list[tuple[Symbols, _Intervals]]) -> tuple[int, int, int]:
+    """As ``_native_interval``; a carry goes into the words that are written."""
+    low, width, words = 0, 2**_STATE_BITS - 1, list[int]()
+    for places, intervals in parts:
+        ends = intervals.ends
+        for place in places.tolist():
+            scale = width >> PRECISION
+            low += scale * ends[place]
+            width = scale * (ends[place + 1] - ends[place])
+            if low >> _STATE_BITS:
+                low -= 2**_STATE_BITS
+                _carry(words)
+            if width < 2 ** (_STATE_BITS - _WORD_BITS):
+                words.append(low >> _WORD_BITS)
+                low = (low << _WORD_BITS) % 2**_STATE_BITS
+                width <<= _WORD_BITS
+    certain = np.array(words, ">u4").tobytes()
+    whole = int.from_bytes(certain, "big") << _STATE_BITS
+    return whole + low, width, _STATE_BITS + _WORD_BITS * len(words)
+
+
+def _carry(words: list[int]) -> None:
+    place = len(words) - 1
+    while words[place] == 2**_WORD_BITS - 1:
+        words[place] = 0
+        place -= 1
+    words[place] += 1
+
+
+def _shortest(low: int, width: int, n_bits: int) -> bytes:
+    """The fewest bytes of a number in the interval; the other side adds zeros."""
+    for shift in range(_STATE_BITS, -1, -8):
+        value = -(-low >> shift) << shift
+        if value < low + width:
+            break
+    return value.to_bytes(n_bits // 8, "big").rstrip(b"\0")
+
+
+_Read = Callable[[_Intervals, int], Symbols]
+"""The next symbols of a table; raises where the bytes hold none."""
+
+
+def _native_reader(words: NDArray[np.uint32]) -> _Read:
+    decoder = constriction.stream.queue.RangeDecoder(words)
+
+    def read(intervals: _Intervals, n: int) -> Symbols:
+        found: Symbols = decoder.decode(intervals.native, n)
+        return found
+
+    return read
+
+
+def _reader(words: NDArray[np.uint32]) -> _Read:
+    first, second, *rest = words.tolist()
+    left, point, width = iter(rest), first << _WORD_BITS | second, 2**_STATE_BITS - 1
+
+    def read(intervals: _Intervals, n: int) -> Symbols:
+        nonlocal point, width
+        ends, found = intervals.ends, np.empty(n, np.int32)
+        for index in range(n):
+            scale = width >> PRECISION
+            quantile = point // scale
+            if quantile >= 2**PRECISION:
+                raise ValueError("a number lies outside of all intervals")
+            place = bisect_right(ends, quantile) - 1
+            point -= scale * ends[place]
+            width = scale * (ends[place + 1] - ends[place])
+            if width < 2 ** (_STATE_BITS - _WORD_BITS):
+                point, width = point << _WORD_BITS | next(left, 0), width << _WORD_BITS
+            found[index] = place
+        return found
+
+    return read
 
 
 def _folded(place: int, n_known: int) -> int:
@@ -276,31 +404,13 @@ def _chunks(value: int) -> list[tuple[int, int]]:
     return found
 
 
-def _read(decoder: constriction.stream.queue.RangeDecoder) -> int:
+def _read_chunks(read: _Read) -> int:
     """Inverse of ``_chunks``."""
-    n_bits, value = int(decoder.decode(constriction.stream.model.Uniform(2**5))), 0
+    n_bits, value = int(read(_uniform(5), 1)[0]), 0
     for start in range(0, n_bits, _CHUNK_BITS):
         bits = min(_CHUNK_BITS, n_bits - start)
-        chunk = int(decoder.decode(constriction.stream.model.Uniform(2**bits)))
-        value |= chunk << start
+        value |= int(read(_uniform(bits), 1)[0]) << start
     return value
-
-
-def _shortest(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
-    """The fewest bytes inside the interval of the coder; the other side adds zeros."""
-    n_words, (low, width) = encoder.pos()
-    certain: bytes = encoder.get_compressed()[:n_words].astype(">u4").tobytes()
-    top = int(low) + int(width)
-    if top > 2**_STATE_BITS:  # a carry into what is written is inside: nothing more is needed
-        carried = int.from_bytes(certain, "big") + 1
-        return carried.to_bytes(len(certain), "big").rstrip(b"\0")
-    for n_bytes in range(_STATE_BITS // 8 + 1):
-        shift = _STATE_BITS - 8 * n_bytes
-        value = -(-int(low) >> shift) << shift
-        if value < top:
-            break
-    tail = value.to_bytes(_STATE_BITS // 8, "big")[:n_bytes]
-    return (certain + tail).rstrip(b"\0")
 
 
 def crc32c(data: bytes) -> int:
