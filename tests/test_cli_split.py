@@ -32,8 +32,8 @@ def module(tmp_path: Path) -> str:
 
 def test_a_sweep_of_prices_gives_halves_that_were_measured(module: str, tmp_path: Path) -> None:
     out = tmp_path / "split"
-    command = ["split", module, "--data", "digits", "--out", str(out), "--epochs", "2"]
-    command += ["--channels", "4", "--price", "0.01", "--price", "100", "--json"]
+    command = ["split", module, "--data", "digits", "--out", str(out), "--epochs", "1"]
+    command += ["--channels", "4", "--price", "0.01", "--price", "1000", "--json"]
     done = edgekit(*command)
     assert done.exit_code == 0, done.stderr
     cheap, dear = done.json["splits"]
@@ -44,9 +44,9 @@ def test_a_sweep_of_prices_gives_halves_that_were_measured(module: str, tmp_path
         assert (halves / "device" / "encoder.onnx").is_file()
         assert (halves / "server" / "server.onnx").is_file()
         assert (halves / "proof.json").is_file()
-    weights = (out / "price-100" / "student.safetensors").stat().st_mtime_ns
+    weights = (out / "price-1000" / "student.safetensors").stat().st_mtime_ns
     again = edgekit(*command)
-    assert (out / "price-100" / "student.safetensors").stat().st_mtime_ns == weights
+    assert (out / "price-1000" / "student.safetensors").stat().st_mtime_ns == weights
     assert [row["payload_bytes"] for row in again.json["splits"]] == [
         cheap["payload_bytes"],
         dear["payload_bytes"],
