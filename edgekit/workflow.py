@@ -565,7 +565,7 @@ def split_model(
         halves = (
             Halves.open(there)
             if (there / SPLIT_FILE).is_file()
-            else write_halves(there, student, task, origin)
+            else write_halves(there, student, task, target, origin)
         )
         proof = verify_halves(halves, target, task, progress=progress)
         found.append(Split(beta, halves, proof))

@@ -9,6 +9,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from PIL import Image
@@ -18,10 +20,19 @@ from edgekit.core.errors import InputError, VerificationFailed
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Split, Task
+from edgekit.devices.measuring.estimators import PairedRatio
 from edgekit.search.elastic.capture import captured
+from edgekit.split import halves as halves_module
 from edgekit.split.bottleneck import BottleneckRecipe
 from edgekit.split.cutting import cuts
-from edgekit.split.halves import MANIFEST, PROOF, Halves, verify_halves, write_halves
+from edgekit.split.halves import (
+    ENCODER,
+    MANIFEST,
+    PROOF,
+    Halves,
+    verify_halves,
+    write_halves,
+)
 from edgekit.split.student import Student
 from edgekit.training.augment import to_tensor
 from tests.line import patient
@@ -55,7 +66,30 @@ def student(task: Task) -> Student:
 
 @pytest.fixture(scope="module")
 def halves(student: Student, task: Task, tmp_path_factory: pytest.TempPathFactory) -> Halves:
-    return write_halves(tmp_path_factory.mktemp("split") / "halves", student, task, {"seed": 0})
+    folder = tmp_path_factory.mktemp("split") / "halves"
+    return write_halves(folder, student, task, Target(), {"seed": 0}, tolerance=-1.0)
+
+
+def test_an_encoder_is_int8_where_that_pays(
+    student: Student, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether int8 is faster is the machine's to say; here it is told."""
+    said = PairedRatio(0.5, (0.4, 0.6), 16)
+    monkeypatch.setattr(halves_module, "compare_models", lambda *_, **__: said)
+    paying = write_halves(tmp_path / "fast", student, task, Target(), {}, tolerance=1.0)
+    operators = {node.op_type for node in onnx.load_from_string(paying.model(ENCODER)).graph.node}
+    assert "QuantizeLinear" in operators
+    note = json.loads((paying.folder / MANIFEST).read_text())["provenance"]["encoder"]
+    assert note.startswith("int8: 0.50 times the time of float32, ")
+    x = task.preprocessing.apply(task.test.images[:4])
+    session = ort.InferenceSession(paying.model(ENCODER))
+    for latent in session.run(None, {"input": x})[0]:
+        symbols = paying.tables.symbols(latent)
+        assert (paying.tables.decode(paying.tables.encode(symbols)) == symbols).all()
+    said = PairedRatio(1.0, (0.9, 1.1), 16)
+    plain = write_halves(tmp_path / "slow", student, task, Target(), {}, tolerance=1.0)
+    note = json.loads((plain.folder / MANIFEST).read_text())["provenance"]["encoder"]
+    assert note.startswith("float32: int8 takes 1.00 times")
 
 
 def test_the_halves_answer_what_the_student_does(
@@ -131,7 +165,7 @@ def test_a_manifest_does_not_lead_out_of_its_folder(halves: Halves, tmp_path: Pa
 
 def test_halves_replace_nothing(halves: Halves, student: Student, task: Task) -> None:
     with pytest.raises(InputError, match="written to an empty folder"):
-        write_halves(halves.folder, student, task, {})
+        write_halves(halves.folder, student, task, Target(), {})
 
 
 def test_other_classes_are_refused(halves: Halves, task: Task) -> None:
