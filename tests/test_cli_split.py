@@ -44,13 +44,6 @@ def test_a_sweep_of_prices_gives_halves_that_were_measured(module: str, tmp_path
         assert (halves / "device" / "encoder.onnx").is_file()
         assert (halves / "server" / "server.onnx").is_file()
         assert (halves / "proof.json").is_file()
-    weights = (out / "price-1000" / "student.safetensors").stat().st_mtime_ns
-    again = edgekit(*command)
-    assert (out / "price-1000" / "student.safetensors").stat().st_mtime_ns == weights
-    assert [row["payload_bytes"] for row in again.json["splits"]] == [
-        cheap["payload_bytes"],
-        dear["payload_bytes"],
-    ]
     other = edgekit(*[part.replace("--epochs", "--seed") for part in command])
     assert other.exit_code == 2
     assert "a student keeps its recipe" in other.stderr
@@ -63,4 +56,3 @@ def test_a_place_that_is_no_cut_is_refused(module: str, tmp_path: Path) -> None:
     assert "a network is cut where one tensor goes on" in done.stderr
     assert "got middle; choose one of these" in done.stderr
     assert not (tmp_path / "split").exists()
-    assert edgekit(*command, "--price", "0").exit_code == 2

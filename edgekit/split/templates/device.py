@@ -1,6 +1,7 @@
 """Encode images with the network in this folder: ``python runner.py image.png image.frame``.
 
-Needs onnxruntime, numpy and Pillow; takes constriction where it is installed. Prints the bytes that are sent.
+Needs onnxruntime, numpy and Pillow; takes constriction where it is installed. Prints the bytes
+that are sent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Classify frames with the network in this folder: ``python runner.py image.frame ...``.
 
-Needs onnxruntime and numpy; takes constriction where it is installed. Prints the three likeliest classes.
+Needs onnxruntime and numpy; takes constriction where it is installed. Prints the three likeliest
+classes.
 """
 
 from __future__ import annotations
