@@ -1,5 +1,4 @@
 import shutil
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from edgekit.workflow import (
     run_search,
     verify_bundle,
 )
+from tests.devices.real import need_peak_memory
 from tests.line import (
     AS_TINY,
     LIMITS,
@@ -409,8 +409,8 @@ def test_proxyless_measures_the_most_probable_networks(line: Line, tmp_path: Pat
     assert 0 <= run.hypervolumes()[0] <= run.hypervolumes()[1] < 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_memory_is_an_objective_and_a_limit(line: Line, tmp_path: Path) -> None:
+    need_peak_memory()
     effort = replace(ONE, n_evaluations=2, n_table_networks=2, finetune_images=0)
     limits = Limits.of(memory="500MB")
     run = patient(

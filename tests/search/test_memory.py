@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,14 @@ from edgekit.devices.measuring.memory import known_memory_bytes
 from edgekit.search.mbconv.networks import MBConvNetworks
 from edgekit.search.mbconv.space import MBConvRecipe, MBConvSpace
 from edgekit.search.memory import MEMORY_FILE, MemoryLine, memory_line
+from tests.devices.real import need_peak_memory
 
 QUIET = Progress(quiet=True)
 SPACE = MBConvSpace(MBConvRecipe.for_task(64, 10))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_a_line_through_some_networks_tells_others(tmp_path: Path) -> None:
+    need_peak_memory()
     networks = MBConvNetworks(SPACE)
 
     def made() -> MemoryLine:

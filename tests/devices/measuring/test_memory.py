@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from edgekit.core.errors import InputError
@@ -11,6 +9,7 @@ from edgekit.core.target import Target
 from edgekit.devices.measuring import memory
 from edgekit.devices.measuring.memory import known_memory_bytes
 from edgekit.devices.networks.graph import GraphBuilder
+from tests.devices.real import need_peak_memory
 
 WIDE, NARROW = 2048, 64
 
@@ -20,8 +19,8 @@ def model(width: int) -> bytes:
     return net.build(net.conv(net.input, width, 1)).SerializeToString()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_weights_are_in_the_peak_at_least_once() -> None:
+    need_peak_memory()
     small, large = (known_memory_bytes(model(width), Target()) for width in (NARROW, WIDE))
     assert 0 < small < large
     assert large - small > 4 * (WIDE**2 - NARROW**2)
