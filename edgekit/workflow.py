@@ -554,10 +554,16 @@ def split_model(
     out, progress, target = Path(out), progress or Progress(), _target(target)
     side = task.preprocessing.resolution
     teacher = captured(net, torch.zeros(2, 3, side, side)).requires_grad_(False)
+    n_classes = teacher(torch.zeros(2, 3, side, side)).shape[-1]
+    if n_classes != len(task.labels):
+        raise InputError(
+            f"the data have {len(task.labels)} classes, the network answers {n_classes}; give "
+            "both the same"
+        )
     place = first_stage(teacher) if cut is None else cut_named(teacher, cut)
+    recipes = [StudentRecipe(beta, n_epochs, sizes or SMALL, seed) for beta in betas]
     found = []
-    for beta in betas:
-        recipe = StudentRecipe(beta, n_epochs, sizes or SMALL, seed)
+    for beta, recipe in zip(betas, recipes, strict=True):
         folder = out / f"price-{beta:g}"
         student = trained_student(teacher, place, task, recipe, folder, progress=progress)
         there = folder / "halves"

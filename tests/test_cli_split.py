@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from edgekit.core.errors import InputError
+from edgekit.core.progress import Progress
+from edgekit.core.task import Task
+from edgekit.workflow import split_model
 from tests.line import edgekit
 
 pytestmark = pytest.mark.timeout(600)
@@ -55,4 +61,30 @@ def test_a_place_that_is_no_cut_is_refused(module: str, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "a network is cut where one tensor goes on" in done.stderr
     assert "got middle; choose one of these" in done.stderr
+    assert not (tmp_path / "split").exists()
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "rule"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(4)), {}, "answers 4"),
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), {}, "has no such place"),
+        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(10)), {}, "whole factor"),
+        (None, {"betas": [1.0, -1.0]}, "price of a bit"),
+        (None, {"cut": "middle"}, "got middle"),
+    ],
+)
+def test_what_cannot_be_split_is_said_before_anything_is_written(
+    net: nn.Module | None,
+    options: dict[str, object],
+    rule: str,
+    digits_task: Task,
+    tmp_path: Path,
+) -> None:
+    side = digits_task.preprocessing.resolution
+    net = net or nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Flatten(), nn.LazyLinear(10))
+    net(torch.zeros(2, 3, side, side))
+    given = {"betas": [1.0], "progress": Progress(quiet=True)} | options
+    with pytest.raises(InputError, match=rule):
+        split_model(net, digits_task, tmp_path / "split", **given)  # type: ignore[arg-type]
     assert not (tmp_path / "split").exists()

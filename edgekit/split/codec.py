@@ -84,7 +84,7 @@ class Tables:
         if not np.isfinite(self.medians).all() or (np.abs(self.lowest) > MAX_SYMBOL).any():
             raise ValueError(f"medians are finite and symbols at most {MAX_SYMBOL}, got others")
         for row in self.counts:
-            if len(row) < 2 or row.min() < 1 or row.sum() != 2**PRECISION:
+            if row.ndim != 1 or len(row) < 2 or row.min() < 1 or row.sum() != 2**PRECISION:
                 raise ValueError(
                     f"the counts of a channel are two or more above 0 that sum to 2**{PRECISION}, "
                     f"got {len(row)} that sum to {row.sum()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,22 +111,6 @@ def tail(net: fx.GraphModule, cut: Cut) -> fx.GraphModule:
     graph.lint()
     plain = fx.GraphModule(net, copy.deepcopy(graph), type(net).__name__)
     return plain.train(net.training)
-
-
-def with_outputs(net: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
-    """A network of the same weights that answers some of its tensors, then its own answer.
-
-    Args:
-        net: captured, or the tail of such a network.
-        names: of operations.
-    """
-    graph = copy.deepcopy(net.graph)
-    graph._codegen = fx.graph.CodeGen()
-    nodes = {node.name: node for node in graph.nodes}
-    (end,) = (node for node in graph.nodes if node.op == "output")
-    (answer,) = end.all_input_nodes
-    end.args = ((*(nodes[name] for name in names), answer),)
-    return fx.GraphModule(net, graph)
 
 
 def levels_after(net: fx.GraphModule, cut: Cut) -> list[str]:

@@ -15,8 +15,10 @@ from functools import cache
 import torch
 from torch import fx, nn
 
+from edgekit.core.errors import InputError
+from edgekit.search.elastic.capture import with_outputs
 from edgekit.split.bottleneck import BottleneckRecipe, decoder, encoder
-from edgekit.split.cutting import Cut, levels_after, tail, with_outputs
+from edgekit.split.cutting import Cut, levels_after, tail
 from edgekit.split.prior import FactorisedPrior
 from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation
@@ -32,13 +34,21 @@ class Student(nn.Module):
         teacher: captured.
         cut: where the decoder takes over.
         recipe: sizes of the bottleneck.
-        side: of the images.
+        side: of the images, a multiple of the downscale.
+
+    Raises:
+        InputError: sizes that do not fit together.
     """
 
     def __init__(
         self, teacher: fx.GraphModule, cut: Cut, recipe: BottleneckRecipe, side: int
     ) -> None:
         super().__init__()
+        if side % recipe.downscale:
+            raise InputError(
+                f"images of a split network are a multiple of {recipe.downscale} pixels wide, got "
+                f"{side}; give another --resolution"
+            )
         self.cut, self.recipe, self._side = cut, recipe, side
         self.encoder = encoder(recipe)
         self.prior = FactorisedPrior(recipe.channels)
@@ -105,11 +115,11 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float) ->
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         second, whole = both()
         with torch.no_grad():
-            *wanted, _ = whole(x)
+            _, *wanted = whole(x)
         latent = student.encoder(x)
         noisy = latent + _noise(latent, step)
         carried = student.decoder(noisy)
-        *later, _ = second(carried)
+        _, *later = second(carried)
         found = [carried, *later]
         distance = sum((a - b).square().sum() for a, b in zip(found, wanted, strict=True))
         loss = distance + beta * student.prior.bits(noisy)

@@ -94,8 +94,11 @@ def trained_student(
         progress: where bars are drawn.
 
     Raises:
-        InputError: the folder holds a student of another recipe.
+        InputError: sizes that do not fit the images or the cut, or the folder holds a student of
+            another recipe.
     """
+    torch.manual_seed(recipe.seed)
+    student = Student(teacher, cut, recipe.sizes, task.preprocessing.resolution)
     document = {"recipe": asdict(recipe), "cut": asdict(cut), "data": task.source["sha256"]}
     path = folder / RECIPE
     if not path.is_file():
@@ -105,8 +108,6 @@ def trained_student(
         raise InputError(
             f"a student keeps its recipe, {folder} holds one of another; choose another folder"
         )
-    torch.manual_seed(recipe.seed)
-    student = Student(teacher, cut, recipe.sizes, task.preprocessing.resolution)
     done = folder / WEIGHTS
     if done.is_file():
         student.load_state_dict(load_weights(done))

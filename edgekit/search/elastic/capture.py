@@ -7,7 +7,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
@@ -65,6 +65,22 @@ def captured(net: nn.Module, example: Example) -> fx.GraphModule:
     finally:
         for part, was_training in modes:
             part.training = was_training
+
+
+def with_outputs(net: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
+    """A network of the same weights that answers its own answer, and then some of its tensors.
+
+    Args:
+        net: captured, or made of such a network; of one answer.
+        names: of operations in its graph.
+    """
+    graph = copy.deepcopy(net.graph)
+    graph._codegen = fx.graph.CodeGen()
+    nodes = {node.name: node for node in graph.nodes}
+    (end,) = (node for node in graph.nodes if node.op == "output")
+    (answer,) = end.all_input_nodes
+    end.args = ((answer, *(nodes[name] for name in names)),)
+    return fx.GraphModule(net, graph)
 
 
 def _try(net: nn.Module, args: Any, kwargs: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from edgekit.search.elastic.analysis import is_layer
+from edgekit.search.elastic.capture import with_outputs
 from edgekit.search.elastic.network import Choice, ElasticNetwork
 from edgekit.training.autocast import fast_products
 from edgekit.training.loop import Objective, Step
@@ -76,13 +76,8 @@ def _given(layer: fx.Node) -> fx.Node:
 
 def with_hints(net: fx.GraphModule, found: list[Hint]) -> fx.GraphModule:
     """A network of the same weights that answers logits, and then what enters some layers."""
-    graph = copy.deepcopy(net.graph)
-    graph._codegen = fx.graph.CodeGen()
-    nodes = {node.name: node for node in graph.nodes}
-    (end,) = (node for node in graph.nodes if node.op == "output")
-    (logits,) = end.all_input_nodes
-    end.args = ((logits, *(_given(nodes[hint.layer]) for hint in found)),)
-    return fx.GraphModule(net, graph)
+    nodes = {node.name: node for node in net.graph.nodes}
+    return with_outputs(net, [_given(nodes[hint.layer]).name for hint in found])
 
 
 def taught_by_hints(
