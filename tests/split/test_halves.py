@@ -14,14 +14,13 @@ import onnxruntime as ort
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import fx
 
 from edgekit.core.errors import InputError, VerificationFailed
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Split, Task
 from edgekit.devices.measuring.estimators import PairedRatio
-from edgekit.search.elastic.capture import captured
 from edgekit.split import halves as halves_module
 from edgekit.split.bottleneck import BottleneckRecipe
 from edgekit.split.cutting import cuts
@@ -48,15 +47,9 @@ def task(digits_task: Task) -> Task:
 
 
 @pytest.fixture(scope="module")
-def student(task: Task) -> Student:
+def student(teacher: fx.GraphModule, task: Task) -> Student:
     torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU()),
-        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
-    )
     side = task.preprocessing.resolution
-    teacher = captured(net, torch.zeros(2, 3, side, side))
     sizes = BottleneckRecipe((8, 8), 4, 3, 4, 16)
     found = Student(teacher, cuts(teacher)[0], sizes, side).eval()
     with torch.no_grad():

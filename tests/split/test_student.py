@@ -10,7 +10,6 @@ from torch import fx, nn
 
 from edgekit.core.progress import Progress
 from edgekit.core.task import Split, Task
-from edgekit.search.elastic.capture import captured
 from edgekit.split.bottleneck import BottleneckRecipe
 from edgekit.split.cutting import cuts
 from edgekit.split.student import (
@@ -36,18 +35,6 @@ def task(digits_task: Task) -> Task:
         return Split(split.images[:n], split.labels[:n])
 
     return replace(digits_task, train=first(digits_task.train, 256))
-
-
-@pytest.fixture(scope="module")
-def teacher(task: Task) -> fx.GraphModule:
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU()),
-        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
-    )
-    side = task.preprocessing.resolution
-    return captured(net, torch.zeros(2, 3, side, side))
 
 
 def student_of(teacher: fx.GraphModule, task: Task) -> Student:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import fx
 
 from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.task import Split, Task
-from edgekit.search.elastic.capture import captured
 from edgekit.split.bottleneck import BottleneckRecipe
 from edgekit.split.cutting import cuts
 from edgekit.split.student import Student
@@ -23,14 +22,10 @@ RECIPE = StudentRecipe(0.1, 1, BottleneckRecipe((8, 8), 4, 3, 4, 16))
 
 
 def test_a_student_is_trained_once_and_belongs_to_its_recipe(
-    digits_task: Task, tmp_path: Path
+    teacher: fx.GraphModule, digits_task: Task, tmp_path: Path
 ) -> None:
     train = Split(digits_task.train.images[:256], digits_task.train.labels[:256])
-    task, side = replace(digits_task, train=train), digits_task.preprocessing.resolution
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
-    net(torch.zeros(2, 3, side, side))
-    teacher = captured(net, torch.zeros(2, 3, side, side)).requires_grad_(False)
+    task = replace(digits_task, train=train)
 
     def made(recipe: StudentRecipe) -> Student:
         place = cuts(teacher)[0]
