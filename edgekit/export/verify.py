@@ -18,7 +18,7 @@ from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.core.units import format_duration, format_size
 from edgekit.devices.measuring.measure import LONG_PATIENCE_S, measure_models
-from edgekit.devices.measuring.memory import peak_memory_bytes
+from edgekit.devices.measuring.memory import known_memory_bytes, peak_memory_bytes
 from edgekit.devices.measuring.placement import NodePlacement, placed_nodes
 from edgekit.devices.probe import probe as probe_device
 from edgekit.export.block_times import BlockTime, block_times
@@ -182,7 +182,7 @@ def verify(
         seed: of inputs and resampling in the latency measurement.
 
     Raises:
-        InputError: a task with other classes.
+        InputError: a task with other classes, or memory is limited and the system does not tell it.
         TooNoisy: the latency cannot be had with a sound interval.
     """
     if bundle.labels != task.labels:
@@ -197,7 +197,8 @@ def verify(
     same_device = fingerprint == provenance.device_fingerprint
     known_fast_s = provenance.reference_fast_s if same_device else ()
     latency = _latency(model, target, known_fast_s, shown, seed)
-    memory_bytes = peak_memory_bytes(model, target)
+    is_limited = limits.memory_bytes is not None
+    memory_bytes = (known_memory_bytes if is_limited else peak_memory_bytes)(model, target)
     precisions: dict[str, Precision] = provenance.precisions
     blocks = block_times(model, target, precisions, latency.p50_s)
     probe, n_cores = bundle.probe(), len(os.sched_getaffinity(0))

@@ -216,8 +216,8 @@ def train(
     """Train ``model`` in place and leave the averaged weights in it.
 
     It runs on the GPU of ``ranks`` if there is one: model and images go there, and the model comes
-    back in the end. Sums on a GPU are not taken in the same order each time, so that two runs
-    agree in about five digits, not in all.
+    back in the end. Sums on a GPU are not taken in the same order each time, so that two runs do
+    not agree to the bit.
 
     Batch-norm statistics are those of the last steps, not of the averaged weights: re-estimate
     them before use (``edgekit.training.batchnorm``).
