@@ -182,7 +182,8 @@ def verify(
         seed: of inputs and resampling in the latency measurement.
 
     Raises:
-        InputError: a task with other classes, or memory is limited and the system does not tell it.
+        InputError: a task with other classes, or memory is limited and the system does not tell
+            it.
         TooNoisy: the latency cannot be had with a sound interval.
     """
     if bundle.labels != task.labels:
