@@ -17,9 +17,11 @@ from torch import fx, nn
 
 from edgekit.core.errors import InputError
 from edgekit.search.elastic.capture import with_outputs
+from edgekit.search.elastic.folding import folded
 from edgekit.split.bottleneck import BottleneckRecipe, decoder, encoder
 from edgekit.split.cutting import Cut, levels_after, tail
 from edgekit.split.prior import FactorisedPrior
+from edgekit.training.autocast import fast_products
 from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation
 
@@ -107,21 +109,25 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float) ->
 
     @cache
     def both() -> tuple[fx.GraphModule, fx.GraphModule]:
-        """Made in the first step: a module that goes to a GPU gets other buffers."""
+        """Made in the first step: a module that goes to a GPU gets other buffers.
+
+        Neither is trained, so that their batch norms are folded.
+        """
         levels = levels_after(teacher, student.cut)
-        theirs = with_outputs(teacher, [student.cut.name, *levels])
-        return with_outputs(student.tail, levels), theirs
+        theirs = with_outputs(folded(teacher), [student.cut.name, *levels])
+        return with_outputs(folded(student.tail), levels).requires_grad_(False), theirs
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         second, whole = both()
-        with torch.no_grad():
-            _, *wanted = whole(x)
         latent = student.encoder(x)
         noisy = latent + _noise(latent, step)
-        carried = student.decoder(noisy)
-        _, *later = second(carried)
-        found = [carried, *later]
-        distance = sum((a - b).square().sum() for a, b in zip(found, wanted, strict=True))
+        with fast_products():
+            with torch.no_grad():
+                _, *wanted = whole(x)
+            carried = student.decoder(noisy)
+            _, *later = second(carried)
+        pairs = zip([carried, *later], wanted, strict=True)
+        distance = sum((a.float() - b.float()).square().sum() for a, b in pairs)
         loss = distance + beta * student.prior.bits(noisy)
         (loss + student.prior.quantile_loss()).backward()
         return float(loss.detach()) / len(x)
@@ -143,9 +149,11 @@ def task_objective(student: Student, teacher: nn.Module) -> Objective:
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         with torch.no_grad():
-            target = teacher(x)
             latent = student.rounded(x)
-        logits = student.tail(student.decoder(latent))
+            with fast_products():
+                target = teacher(x).float()
+        with fast_products():
+            logits = student.tail(student.decoder(latent)).float()
         loss = 0.5 * cross_entropy(logits, y, 0.0) + 0.5 * distillation(logits, target)
         loss.backward()
         return float(loss.detach())
