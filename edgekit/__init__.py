@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from edgekit.devices.profile import DeviceProfile
     from edgekit.export.bundle import Bundle
     from edgekit.spaces import space
+    from edgekit.splitting import split_model
     from edgekit.workflow import (
         export_bundle,
         fit,
         profile_target,
         resume_search,
         run_search,
-        split_model,
         verify_bundle,
     )
 
@@ -71,13 +71,13 @@ _HOMES = {
     "edgekit.devices.profile": ("DeviceProfile",),
     "edgekit.export.bundle": ("Bundle",),
     "edgekit.spaces": ("space",),
+    "edgekit.splitting": ("split_model",),
     "edgekit.workflow": (
         "export_bundle",
         "fit",
         "profile_target",
         "resume_search",
         "run_search",
-        "split_model",
         "verify_bundle",
     ),
 }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgekit.cli_options import (
     AsJson,
-    DataText,
+    FinetuneEpochs,
     Mean,
+    Model,
     Out,
     Resolution,
     Seed,
@@ -19,23 +21,41 @@ from edgekit.cli_options import (
     print_result,
 )
 from edgekit.cli_tasks import check_data, check_out, load, normalised
+from edgekit.core.errors import InputError
 from edgekit.core.module_text import ModuleText
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.units import format_duration
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgekit.core.task import Task
 
 app = typer.Typer()
 
 
 @app.command()
 def split(
-    model: Annotated[str, typer.Argument(help="Trained module, FILE.py:NAME.")],
-    data: DataText,
-    out: Out,
-    price: Annotated[
-        list[float],
-        typer.Option("--price", help="Price of a bit, above 0; again for another rate."),
+    model: Annotated[
+        str,
+        typer.Argument(help="Trained module, FILE.py:NAME, or a run folder: its best network."),
     ],
+    out: Out,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="As for search; a run folder brings its own."),
+    ] = None,
+    price: Annotated[
+        list[float] | None,
+        typer.Option("--price", help="Price of a bit, above 0; again for another rate."),
+    ] = None,
+    encoder_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--encoder-of", help="One price's folder of another split: same device half."
+        ),
+    ] = None,
     cut: Annotated[
         str | None, typer.Option("--cut", help="Operation to cut after; default: first stage.")
     ] = None,
@@ -45,6 +65,12 @@ def split(
     epochs: Annotated[
         float, typer.Option("--epochs", min=0.01, help="Epochs of each of both stages.")
     ] = 10,
+    module: Model = None,
+    candidate: Annotated[
+        str | None,
+        typer.Option("--candidate", help="Of a run folder, its genes; default: the best."),
+    ] = None,
+    finetune_epochs: FinetuneEpochs = None,
     target: TargetText = "local",
     resolution: Resolution = None,
     mean: Mean = None,
@@ -56,22 +82,33 @@ def split(
 
     Trains an encoder that sends few bytes, writes both halves, and sends the test images.
     """
-    ModuleText.parse(model)
-    check_data(data)
     check_out(out)
     device, progress = Target(target), Progress(quiet=as_json)
-    from edgekit.spaces import load_module
+    if Path(model).is_dir():
+        if data or resolution or mean or std:
+            raise InputError(
+                f"a run has its data, {model} is one, got --data, --resolution, --mean or --std "
+                "too; leave them out"
+            )
+        net, task = _of_run(Path(model), module, candidate, finetune_epochs, progress)
+    else:
+        if candidate or module or finetune_epochs is not None:
+            raise InputError(
+                f"--candidate, --model and --finetune-epochs are for a run folder, {model} is "
+                "none; leave them out"
+            )
+        net, task = _of_module(model, data, seed, resolution, mean, std, progress)
     from edgekit.split.bottleneck import SMALL
-    from edgekit.workflow import split_model
+    from edgekit.splitting import split_model
 
-    task = normalised(load(data, seed, resolution, progress), mean, std)
     found = split_model(
-        load_module(model),
+        net,
         task,
         out,
-        betas=price,
+        betas=price or [],
+        encoder_of=encoder_of,
         cut=cut,
-        sizes=replace(SMALL, channels=channels) if channels else SMALL,
+        sizes=replace(SMALL, channels=channels) if channels else None,
         n_epochs=epochs,
         target=device,
         seed=seed,
@@ -104,3 +141,49 @@ def split(
         )
     lines.append(f"measured on {device.text}; payloads of real frames, their 16 bytes apart")
     print_result(as_json, {"splits": rows}, "\n".join(lines))
+
+
+def _of_module(
+    text: str,
+    data: str | None,
+    seed: int,
+    resolution: int | None,
+    mean: str | None,
+    std: str | None,
+    progress: Progress,
+) -> tuple[nn.Module, Task]:
+    """A module of the user's, and the data."""
+    ModuleText.parse(text)
+    if data is None:
+        raise InputError("a module is split with data, got none; give --data")
+    check_data(data)
+    from edgekit.spaces import load_module
+
+    task = normalised(load(data, seed, resolution, progress), mean, std)
+    return load_module(text), task
+
+
+def _of_run(
+    folder: Path,
+    module: str | None,
+    candidate: str | None,
+    finetune_epochs: int | None,
+    progress: Progress,
+) -> tuple[nn.Module, Task]:
+    """A network of a run, trained as for export, and the data of the run."""
+    from edgekit.core.candidate import Candidate
+    from edgekit.effort import effort_for
+    from edgekit.search.settings import read_settings
+    from edgekit.spaces import module_space
+    from edgekit.workflow import resume_search, task_of, trained_network
+
+    settings = read_settings(folder)
+    task = task_of(settings, progress)
+    space = module_space(module, task) if module else None
+    run = resume_search(folder, task, space=space, progress=progress)
+    effort = effort_for(settings.strategy, is_pretrained=run.networks.is_pretrained)
+    if finetune_epochs is not None:
+        effort = replace(effort, finetune_images=finetune_epochs * len(task.train))
+    chosen = Candidate.parse(candidate) if candidate else None
+    net = trained_network(run, task, candidate=chosen, effort=effort, progress=progress)
+    return net, task.normalised(settings.mean, settings.std)

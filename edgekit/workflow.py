@@ -6,7 +6,7 @@ profile_target --> run_search --> export_bundle --> verify_bundle
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,7 +37,6 @@ from edgekit.export.verify import Proof, verify
 from edgekit.report.fitted import Attempted, Fitted, fit_report, profile_report, verify_report
 from edgekit.report.page import render_fit, render_profile, render_verify, write_report
 from edgekit.search.chooser import Chooser
-from edgekit.search.elastic.capture import captured
 from edgekit.search.elastic.space import ElasticRecipe, ElasticSpace
 from edgekit.search.evaluated import Evaluated
 from edgekit.search.finalists import with_finalists
@@ -50,11 +49,7 @@ from edgekit.search.space import precisions_of
 from edgekit.search.strategies import BY_SCORES
 from edgekit.search.workers import Staff
 from edgekit.spaces import AnySpace, fitting_recipe, networks_of, space_of, space_of_run
-from edgekit.split.bottleneck import SMALL, BottleneckRecipe
-from edgekit.split.cutting import cut_named, first_stage
-from edgekit.split.halves import MANIFEST as SPLIT_FILE
-from edgekit.split.halves import Halves, HalvesProof, verify_halves, write_halves
-from edgekit.split.training import StudentRecipe, trained_student
+from edgekit.training.loop import TrainRecipe
 
 REPORT = "report.html"
 
@@ -434,6 +429,41 @@ def export_bundle(
     )
 
 
+def trained_network(
+    run: Run,
+    task: Task,
+    *,
+    candidate: Candidate | None = None,
+    effort: Effort | None = None,
+    progress: Progress | None = None,
+) -> nn.Module:
+    """A candidate of a run in float32, fine-tuned as for export and kept in the run folder.
+
+    Args:
+        run: a finished search.
+        task: the data of the run.
+        candidate: which one; None for the best measured one inside the limits.
+        effort: how long to fine-tune; None for what its kind of space is given.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        Infeasible: no candidate is given and none is inside the limits.
+    """
+    candidate = candidate or run.best().candidate
+    run.space.check(candidate)
+    task = task.normalised(run.settings.mean, run.settings.std)
+    recipe = _last_recipe(run, task, effort)
+    progress = progress or Progress()
+    return finetuned(run.networks, run.folder, candidate, task, recipe, progress=progress)
+
+
+def _last_recipe(run: Run, task: Task, effort: Effort | None) -> TrainRecipe | None:
+    pretrained = run.networks.is_pretrained
+    effort = effort or effort_for(run.settings.strategy, is_pretrained=pretrained)
+    seed = run.settings.seed + 2
+    return effort.recipe(task, effort.finetune_images, seed, is_pretrained=pretrained)
+
+
 def _finally_trained(
     run: Run,
     candidate: Candidate,
@@ -444,10 +474,7 @@ def _finally_trained(
     progress: Progress,
 ) -> nn.Module:
     """The network of a candidate as it is exported."""
-    pretrained = run.networks.is_pretrained
-    effort = effort or effort_for(run.settings.strategy, is_pretrained=pretrained)
-    seed = run.settings.seed + 2
-    recipe = effort.recipe(task, effort.finetune_images, seed, is_pretrained=pretrained)
+    recipe = _last_recipe(run, task, effort)
     net = finetuned(run.networks, run.folder, candidate, task, recipe, progress=progress)
     if recipe is None:
         return net
@@ -499,83 +526,6 @@ def write_verify_report(
 ) -> None:
     """The page of a verification."""
     write_report(path, render_verify(verify_report(bundle, proof, task, command)))
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """A network in two halves, at one price of bits.
-
-    Attributes:
-        beta: the price.
-        halves: both, on disk.
-        proof: what was measured of them.
-    """
-
-    beta: float
-    halves: Halves
-    proof: HalvesProof
-
-
-def split_model(
-    net: nn.Module,
-    task: Task,
-    out: Path | str,
-    *,
-    betas: Sequence[float],
-    cut: str | None = None,
-    sizes: BottleneckRecipe | None = None,
-    n_epochs: float = 10,
-    target: Target | str = "local",
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> list[Split]:
-    """Split a trained network into a device half and a server half, at some prices of bits.
-
-    The Entropic Student (Matsubara et al. 2022): an encoder, trained to carry the network's
-    features in few bits, replaces its first part. The same call again goes on where it stopped.
-
-    Args:
-        net: trained; takes images and answers logits. Not changed.
-        task: the data; the test split is read once for each price.
-        out: a folder for each price lies in it.
-        betas: prices; a higher one gives fewer bytes and less accuracy.
-        cut: name of the operation whose output the decoder replaces, see ``split.cutting.cuts``;
-            None for the last one of the first stage.
-        sizes: of the bottleneck; None for small ones.
-        n_epochs: of each of both stages.
-        target: where the halves are timed.
-        seed: of every random choice.
-        progress: how to show it; None for stderr.
-
-    Raises:
-        InputError: a network that cannot be cut there, or a folder with another split.
-        TooNoisy: a latency could not be had; call again to go on.
-    """
-    out, progress, target = Path(out), progress or Progress(), _target(target)
-    side = task.preprocessing.resolution
-    teacher = captured(net, torch.zeros(2, 3, side, side)).requires_grad_(False)
-    n_classes = teacher(torch.zeros(2, 3, side, side)).shape[-1]
-    if n_classes != len(task.labels):
-        raise InputError(
-            f"the data have {len(task.labels)} classes, the network answers {n_classes}; give "
-            "both the same"
-        )
-    place = first_stage(teacher) if cut is None else cut_named(teacher, cut)
-    recipes = [StudentRecipe(beta, n_epochs, sizes or SMALL, seed) for beta in betas]
-    found = []
-    for beta, recipe in zip(betas, recipes, strict=True):
-        folder = out / f"price-{beta:g}"
-        student = trained_student(teacher, place, task, recipe, folder, progress=progress)
-        there = folder / "halves"
-        origin = {"recipe": asdict(recipe), "cut": place.name, "data": task.source["sha256"]}
-        halves = (
-            Halves.open(there)
-            if (there / SPLIT_FILE).is_file()
-            else write_halves(there, student, task, target, origin)
-        )
-        proof = verify_halves(halves, target, task, progress=progress)
-        found.append(Split(beta, halves, proof))
-    return found
 
 
 def fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from torch import nn
 
 from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
+from edgekit.core.task import Split as Data
 from edgekit.core.task import Task
-from edgekit.workflow import split_model
-from tests.line import edgekit
+from edgekit.split.bottleneck import BottleneckRecipe
+from edgekit.splitting import split_model
+from tests.line import Line, copied_fit, edgekit, patient
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -88,3 +91,89 @@ def test_what_cannot_be_split_is_said_before_anything_is_written(
     with pytest.raises(InputError, match=rule):
         split_model(net, digits_task, tmp_path / "split", **given)  # type: ignore[arg-type]
     assert not (tmp_path / "split").exists()
+
+
+def test_a_network_of_a_run_is_split(line: Line, tmp_path: Path) -> None:
+    out = tmp_path / "split"
+    run = copied_fit(line, tmp_path / "fit") / "run"
+    command = ["split", run, "--out", out, "--price", "1", "--epochs", "1", "--json"]
+    done = edgekit(*command, "--finetune-epochs", "0")
+    assert done.exit_code == 0, done.stderr
+    (row,) = done.json["splits"]
+    assert row["payload_bytes"] > 0
+    refused = edgekit(*command, "--data", "digits")
+    assert refused.exit_code == 2
+    assert "a run has its data" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--data", "digits"], "a split has prices of bits, or the encoder"),
+        (["--price", "1"], "a module is split with data"),
+        (["--data", "digits", "--price", "1", "--candidate", "1-2"], "are for a run folder"),
+        (["--data", "digits", "--encoder-of", "nowhere"], "is not there"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    options: list[str], rule: str, module: str, tmp_path: Path
+) -> None:
+    done = edgekit("split", module, "--out", tmp_path / "split", *options)
+    assert done.exit_code == 2
+    assert rule in done.stderr
+    assert not (tmp_path / "split").exists()
+
+
+def test_one_device_half_serves_a_second_network_of_other_classes(
+    digits_task: Task, tmp_path: Path
+) -> None:
+    """Ten digits, then even and odd ones."""
+
+    def net(n_classes: int) -> nn.Module:
+        torch.manual_seed(n_classes)
+        first = (nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        second = (nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU())
+        return nn.Sequential(
+            *first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, n_classes)
+        )
+
+    def parity(split: Data) -> Data:
+        return Data(split.images, split.labels % 2)
+
+    even = replace(
+        digits_task,
+        labels=("even", "odd"),
+        train=parity(digits_task.train),
+        validation=parity(digits_task.validation),
+        calibration=parity(digits_task.calibration),
+        test=parity(digits_task.test),
+    )
+    quiet = Progress(quiet=True)
+    sizes = BottleneckRecipe((8, 8), 4, 3, 4, 16)
+    (one,) = patient(
+        lambda: split_model(
+            net(10),
+            digits_task,
+            tmp_path / "ten",
+            betas=[0.01],
+            sizes=sizes,
+            n_epochs=1,
+            progress=quiet,
+        )
+    )
+    source = tmp_path / "ten" / "price-0.01"
+    (other,) = patient(
+        lambda: split_model(
+            net(2), even, tmp_path / "two", encoder_of=source, n_epochs=4, progress=quiet
+        )
+    )
+    for path in (one.halves.folder / "device").iterdir():
+        assert path.read_bytes() == (other.halves.folder / "device" / path.name).read_bytes()
+    assert other.halves.tables.digest == one.halves.tables.digest
+    assert other.halves.labels == ("even", "odd")
+    assert other.proof.payload_bytes == one.proof.payload_bytes
+    assert other.proof.accuracy.top1 > 0.6
+    smaller = replace(even, preprocessing=replace(even.preprocessing, mean=(0.1, 0.1, 0.1)))
+    with pytest.raises(InputError, match="takes the images it was made for"):
+        split_model(net(2), smaller, tmp_path / "no", encoder_of=source, progress=quiet)
+    assert not (tmp_path / "no").exists()

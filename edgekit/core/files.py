@@ -36,8 +36,13 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, kind: str, schema_version: int, content: Mapping[str, object]) -> None:
     """Write a JSON object that says what it is: ``kind`` and ``schema_version`` come first."""
+    write_bytes_atomic(path, json_bytes(kind, schema_version, content))
+
+
+def json_bytes(kind: str, schema_version: int, content: Mapping[str, object]) -> bytes:
+    """What ``write_json`` writes."""
     document = {"kind": kind, "schema_version": schema_version, **content}
-    write_bytes_atomic(path, (json.dumps(document, indent=1, allow_nan=True) + "\n").encode())
+    return (json.dumps(document, indent=1, allow_nan=True) + "\n").encode()
 
 
 def read_json(path: Path, kind: str, schema_version: int) -> dict[str, object]:

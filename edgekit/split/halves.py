@@ -26,7 +26,7 @@ from torch import nn
 
 from edgekit.core.errors import InputError, VerificationFailed
 from edgekit.core.figures import Measured, MeasuredAccuracy
-from edgekit.core.files import read_json, sha256_of, write_bytes_atomic, write_json
+from edgekit.core.files import json_bytes, read_json, sha256_of, write_bytes_atomic, write_json
 from edgekit.core.precision import INT8_TOLERANCE
 from edgekit.core.progress import Progress
 from edgekit.core.provenance import git_revision, utc_now, versions
@@ -46,6 +46,7 @@ DEVICE, SERVER, MANIFEST, PROOF = "device", "server", "split.json", "proof.json"
 ENCODER, REST, TABLES = "encoder.onnx", "server.onnx", "tables.json"
 _KIND, _SCHEMA = "split", 1
 _PROOF_KIND = "split-proof"
+_DEVICE_FILES = (ENCODER, TABLES, "preprocessing.json", "codec.py", "images.py", "runner.py")
 _BATCH, _N_JUDGED, _N_PAIRS = 250, 2500, 16
 
 
@@ -134,6 +135,7 @@ def write_halves(
     target: Target,
     provenance: Mapping[str, object],
     *,
+    encoder_of: Halves | None = None,
     tolerance: float = INT8_TOLERANCE,
 ) -> Halves:
     """Export both halves beside their place and move them there.
@@ -147,6 +149,7 @@ def write_halves(
         task: gives preprocessing and labels, calibration and validation images.
         target: of the device half.
         provenance: how it was made, as plain values.
+        encoder_of: halves whose encoder the student has: their device half is taken as it is.
         tolerance: share of the validation images, 0..1, that int8 may cost.
 
     Raises:
@@ -157,32 +160,12 @@ def write_halves(
         raise InputError(
             f"halves are written to an empty folder, {folder} is none; choose another"
         )
-    side, resolution = student.latent_side, task.preprocessing.resolution
-    latent = (student.recipe.channels, side, side)
-    encoder = export_part(
-        fixed(student.encoder), (3, resolution, resolution), block="encoder", output="latent"
-    )
-    rest = nn.Sequential(fixed(student.decoder), folded(student.tail))
-    server = export_part(rest.eval(), latent, block="server", output="logits")
-    encoder, note = _paying(encoder, student, task, target, tolerance)
-    encoder_bytes = _bytes(encoder)
-    tables = student.prior.tables(hashlib.sha256(encoder_bytes).hexdigest(), latent)
-    templates, split = files("edgekit.split.templates"), files("edgekit.split")
-    common = {TABLES: tables.to_bytes(), "codec.py": split.joinpath("codec.py").read_bytes()}
-    images = files("edgekit.export.templates").joinpath("runner.py").read_bytes()
-    contents = {
-        DEVICE: {
-            **common,
-            ENCODER: encoder_bytes,
-            "images.py": images,
-            "runner.py": templates.joinpath("device.py").read_bytes(),
-        },
-        SERVER: {
-            **common,
-            REST: _bytes(server),
-            "runner.py": templates.joinpath("server.py").read_bytes(),
-        },
-    }
+    if encoder_of is None:
+        device, tables, note = _device_half(student, task, target, tolerance)
+    else:
+        device = {name: (encoder_of.folder / DEVICE / name).read_bytes() for name in _DEVICE_FILES}
+        tables, note = encoder_of.tables, "that of other halves"
+    contents = {DEVICE: device, SERVER: _server_half(student, tables, task)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -190,9 +173,6 @@ def write_halves(
         for half, named in contents.items():
             for name, data in named.items():
                 write_bytes_atomic(beside / half / name, data)
-        preprocessing = task.preprocessing.to_json()
-        write_json(beside / DEVICE / "preprocessing.json", "preprocessing", 1, preprocessing)
-        write_json(beside / SERVER / "labels.json", "labels", 1, {"labels": list(task.labels)})
         paths = sorted(path for path in beside.rglob("*") if path.is_file())
         manifest = {
             "created_at": utc_now(),
@@ -208,6 +188,44 @@ def write_halves(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Halves.open(folder)
+
+
+def _device_half(
+    student: Student, task: Task, target: Target, tolerance: float
+) -> tuple[dict[str, bytes], Tables, str]:
+    """Files by name, the tables among them, and what the encoder's precision is for."""
+    side, resolution = student.latent_side, task.preprocessing.resolution
+    encoder = export_part(
+        fixed(student.encoder), (3, resolution, resolution), block="encoder", output="latent"
+    )
+    encoder, note = _paying(encoder, student, task, target, tolerance)
+    data = _bytes(encoder)
+    latent = (student.recipe.channels, side, side)
+    tables = student.prior.tables(hashlib.sha256(data).hexdigest(), latent)
+    preprocessing = json_bytes("preprocessing", 1, task.preprocessing.to_json())
+    contents = {
+        ENCODER: data,
+        TABLES: tables.to_bytes(),
+        "preprocessing.json": preprocessing,
+        "codec.py": files("edgekit.split").joinpath("codec.py").read_bytes(),
+        "images.py": files("edgekit.export.templates").joinpath("runner.py").read_bytes(),
+        "runner.py": files("edgekit.split.templates").joinpath("device.py").read_bytes(),
+    }
+    return contents, tables, note
+
+
+def _server_half(student: Student, tables: Tables, task: Task) -> dict[str, bytes]:
+    """Files by name."""
+    side = student.latent_side
+    rest = nn.Sequential(fixed(student.decoder), folded(student.tail)).eval()
+    latent = (student.recipe.channels, side, side)
+    return {
+        REST: _bytes(export_part(rest, latent, block="server", output="logits")),
+        TABLES: tables.to_bytes(),
+        "labels.json": json_bytes("labels", 1, {"labels": list(task.labels)}),
+        "codec.py": files("edgekit.split").joinpath("codec.py").read_bytes(),
+        "runner.py": files("edgekit.split.templates").joinpath("server.py").read_bytes(),
+    }
 
 
 def _paying(

@@ -82,6 +82,14 @@ class FeatureStage(nn.Module):
         self.encoder, self.prior, self.decoder = student.encoder, student.prior, student.decoder
 
 
+class DecoderStage(nn.Module):
+    """What stage 1 trains behind an encoder that is there already: the decoder."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.decoder = student.decoder
+
+
 class TaskStage(nn.Module):
     """What stage 2 trains: decoder and second half."""
 
@@ -90,7 +98,7 @@ class TaskStage(nn.Module):
         self.decoder, self.tail = student.decoder, student.tail
 
 
-def feature_objective(student: Student, teacher: fx.GraphModule, beta: float) -> Objective:
+def feature_objective(student: Student, teacher: fx.GraphModule, beta: float | None) -> Objective:
     """Stage 1: squared distances of features and ``beta`` times the bits, summed over a batch.
 
     Features are compared at the cut and at up to three places behind it. The loss of the quantiles
@@ -99,11 +107,12 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float) ->
     Args:
         student: its second half is not trained.
         teacher: captured.
-        beta: price of a bit, above 0; it is tied to sums over features, not to their means.
+        beta: price of a bit, above 0; it is tied to sums over features, not to their means. None
+            where encoder and prior are fixed: features are carried by rounded latents then.
 
     Returns:
-        For ``edgekit.training.loop.train`` with ``FeatureStage(student)``; both networks must be
-        moved along with it.
+        For ``edgekit.training.loop.train`` with ``FeatureStage(student)``, or without a price with
+        ``DecoderStage(student)``; both networks must be moved along with it.
     """
     student.tail.requires_grad_(False)
 
@@ -114,25 +123,35 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float) ->
         Neither is trained, so that their batch norms are folded.
         """
         levels = levels_after(teacher, student.cut)
-        theirs = with_outputs(folded(teacher), [student.cut.name, *levels])
-        return with_outputs(folded(student.tail), levels).requires_grad_(False), theirs
+        theirs = folded(with_outputs(teacher, [student.cut.name, *levels]))
+        return folded(with_outputs(student.tail, levels)).requires_grad_(False), theirs
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         second, whole = both()
-        latent = student.encoder(x)
-        noisy = latent + _noise(latent, step)
+        given, price = _carried(student, x, beta, step)
         with fast_products():
             with torch.no_grad():
                 _, *wanted = whole(x)
-            carried = student.decoder(noisy)
+            carried = student.decoder(given)
             _, *later = second(carried)
         pairs = zip([carried, *later], wanted, strict=True)
-        distance = sum((a.float() - b.float()).square().sum() for a, b in pairs)
-        loss = distance + beta * student.prior.bits(noisy)
-        (loss + student.prior.quantile_loss()).backward()
+        loss = sum((a.float() - b.float()).square().sum() for a, b in pairs) + price
+        loss.backward()
         return float(loss.detach()) / len(x)
 
     return objective
+
+
+def _carried(
+    student: Student, x: torch.Tensor, beta: float | None, step: Step
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the decoder is given of images, and the price of their bits."""
+    if beta is None:
+        with torch.no_grad():
+            return student.rounded(x), x.new_zeros(())
+    latent = student.encoder(x)
+    noisy = latent + _noise(latent, step)
+    return noisy, beta * student.prior.bits(noisy) + student.prior.quantile_loss()
 
 
 def task_objective(student: Student, teacher: nn.Module) -> Objective:

@@ -13,12 +13,13 @@ import torch
 from torch import fx, nn
 
 from edgekit.core.errors import InputError
-from edgekit.core.files import read_json, write_json
+from edgekit.core.files import read_json, sha256_of, write_json
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
 from edgekit.split.bottleneck import SMALL, BottleneckRecipe
 from edgekit.split.cutting import Cut
 from edgekit.split.student import (
+    DecoderStage,
     FeatureStage,
     Student,
     TaskStage,
@@ -74,6 +75,24 @@ class StudentRecipe:
         )
 
 
+def recipe_in(folder: Path) -> StudentRecipe:
+    """Of the student of a folder.
+
+    Raises:
+        InputError: none is there.
+    """
+    recipe = read_json(folder / RECIPE, _KIND, _SCHEMA).get("recipe")
+    try:
+        assert isinstance(recipe, dict)
+        sizes = recipe.pop("sizes")
+        sizes["widths"] = tuple(sizes["widths"])
+        return StudentRecipe(sizes=BottleneckRecipe(**sizes), **recipe)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"a student has a recipe, {folder / RECIPE} holds no such; train it again"
+        ) from error
+
+
 def trained_student(
     teacher: fx.GraphModule,
     cut: Cut,
@@ -81,6 +100,7 @@ def trained_student(
     recipe: StudentRecipe,
     folder: Path,
     *,
+    encoder_of: Path | None = None,
     progress: Progress,
 ) -> Student:
     """Train a student, or go on, or load the finished one of a folder.
@@ -91,15 +111,23 @@ def trained_student(
         task: its training split is read.
         recipe: how.
         folder: checkpoints and ``student.safetensors`` are written there.
+        encoder_of: folder of a finished student whose encoder and prior this one has too; they
+            are not trained again, so that one device half serves several second halves.
         progress: where bars are drawn.
 
     Raises:
-        InputError: sizes that do not fit the images or the cut, or the folder holds a student of
-            another recipe.
+        InputError: sizes that do not fit the images, the cut or the encoder, or the folder holds
+            a student of another recipe.
     """
     torch.manual_seed(recipe.seed)
     student = Student(teacher, cut, recipe.sizes, task.preprocessing.resolution)
     document = {"recipe": asdict(recipe), "cut": asdict(cut), "data": task.source["sha256"]}
+    if encoder_of is not None:
+        given = encoder_of / WEIGHTS
+        if not given.is_file():
+            raise InputError(f"an encoder is taken of a finished student, {encoder_of} has none")
+        document["encoder"] = sha256_of(given)
+        _take_encoder(student, given)
     path = folder / RECIPE
     if not path.is_file():
         write_json(path, _KIND, _SCHEMA, document)
@@ -128,10 +156,26 @@ def trained_student(
             beside=(moved, teacher),
         )
 
-    features = feature_objective(student, teacher, recipe.beta)
-    stage(1, FeatureStage(student), features, first, student.tail)
+    if encoder_of is None:
+        features = feature_objective(student, teacher, recipe.beta)
+        stage(1, FeatureStage(student), features, first, student.tail)
+    else:
+        stage(1, DecoderStage(student), feature_objective(student, teacher, None), first, student)
     stage(2, TaskStage(student), task_objective(student, teacher), second, student)
     save_weights(done, student.state_dict(), str(recipe))
     for number in (1, 2):
         (folder / f"student-{number}.part").unlink()
     return student.eval()
+
+
+def _take_encoder(student: Student, path: Path) -> None:
+    weights = load_weights(path)
+    try:
+        for name in ("encoder", "prior"):
+            part = {k.removeprefix(f"{name}."): v for k, v in weights.items()}
+            known = student.get_submodule(name).state_dict()
+            student.get_submodule(name).load_state_dict({k: part[k] for k in known})
+    except (KeyError, RuntimeError) as error:
+        raise InputError(
+            f"an encoder is taken with its sizes, {path} holds one of others; take them from there"
+        ) from error

@@ -1,0 +1,133 @@
+"""A network in a device half and a server half: trained, written and measured.
+
+trained_student --> write_halves --> verify_halves, for each price of bits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgekit.core.errors import InputError
+from edgekit.core.progress import Progress
+from edgekit.core.target import Target
+from edgekit.core.task import Task
+from edgekit.search.elastic.capture import captured
+from edgekit.split.bottleneck import SMALL, BottleneckRecipe
+from edgekit.split.cutting import cut_named, first_stage
+from edgekit.split.halves import MANIFEST, Halves, HalvesProof, verify_halves, write_halves
+from edgekit.split.training import StudentRecipe, recipe_in, trained_student
+
+HALVES = "halves"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A network in two halves, at one price of bits.
+
+    Attributes:
+        beta: the price.
+        halves: both, on disk.
+        proof: what was measured of them.
+    """
+
+    beta: float
+    halves: Halves
+    proof: HalvesProof
+
+
+def split_model(
+    net: nn.Module,
+    task: Task,
+    out: Path | str,
+    *,
+    betas: Sequence[float] = (),
+    encoder_of: Path | str | None = None,
+    cut: str | None = None,
+    sizes: BottleneckRecipe | None = None,
+    n_epochs: float = 10,
+    target: Target | str = "local",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Split]:
+    """Split a trained network into a device half and a server half, at some prices of bits.
+
+    The Entropic Student (Matsubara et al. 2022): an encoder, trained to carry the network's
+    features in few bits, replaces its first part. The same call again goes on where it stopped.
+
+    Args:
+        net: trained; takes images and answers logits. Not changed.
+        task: the data; the test split is read once for each price.
+        out: a folder for each price lies in it.
+        betas: prices; a higher one gives fewer bytes and less accuracy.
+        encoder_of: instead of prices, the folder of one price of another network's split. Its
+            device half is taken as it is and this network learns a second half behind it, so that
+            one device serves several networks, of other classes or data too.
+        cut: name of the operation whose output the decoder replaces, see ``split.cutting.cuts``;
+            None for the last one of the first stage.
+        sizes: of the bottleneck; None for small ones, or those of ``encoder_of``.
+        n_epochs: of each of both stages.
+        target: where the halves are timed.
+        seed: of every random choice.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        InputError: a network that cannot be cut there, both or neither of prices and an encoder,
+            an encoder for other images, or a folder with another split.
+        VerificationFailed: a file of the encoder's halves is not what was written.
+        TooNoisy: a latency could not be had; call again to go on.
+    """
+    out, progress = Path(out), progress or Progress()
+    target = target if isinstance(target, Target) else Target(target)
+    side = task.preprocessing.resolution
+    teacher = captured(net, torch.zeros(2, 3, side, side)).requires_grad_(False)
+    n_classes = teacher(torch.zeros(2, 3, side, side)).shape[-1]
+    if n_classes != len(task.labels):
+        raise InputError(
+            f"the data have {len(task.labels)} classes, the network answers {n_classes}; give "
+            "both the same"
+        )
+    place = first_stage(teacher) if cut is None else cut_named(teacher, cut)
+    source = None if encoder_of is None else Path(encoder_of)
+    if bool(betas) == (source is not None) or (source and sizes):
+        raise InputError(
+            "a split has prices of bits, or the encoder, price and sizes of another one, got "
+            f"prices {list(betas)} and the encoder of {source}; give one of both"
+        )
+    if source is None:
+        taken = None
+        recipes = [StudentRecipe(beta, n_epochs, sizes or SMALL, seed) for beta in betas]
+    else:
+        taken, known = _taken(source, task), recipe_in(source)
+        recipes = [StudentRecipe(known.beta, n_epochs, known.sizes, seed)]
+    found = []
+    for recipe in recipes:
+        folder = out / f"price-{recipe.beta:g}"
+        student = trained_student(
+            teacher, place, task, recipe, folder, encoder_of=source, progress=progress
+        )
+        there = folder / HALVES
+        origin = {"recipe": asdict(recipe), "cut": place.name, "data": task.source["sha256"]}
+        halves = (
+            Halves.open(there)
+            if (there / MANIFEST).is_file()
+            else write_halves(there, student, task, target, origin, encoder_of=taken)
+        )
+        proof = verify_halves(halves, target, task, progress=progress)
+        found.append(Split(recipe.beta, halves, proof))
+    return found
+
+
+def _taken(folder: Path, task: Task) -> Halves:
+    """Halves whose device half is taken."""
+    halves = Halves.open(folder / HALVES)
+    if halves.preprocessing != task.preprocessing:
+        raise InputError(
+            f"an encoder takes the images it was made for, {folder} has {halves.preprocessing}, "
+            f"the data {task.preprocessing}; give the same resolution, mean and deviation"
+        )
+    return halves
