@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgekit.core.task import Task
+    from edgekit.split.bottleneck import Recipe
 
 app = typer.Typer()
+METHODS = ("patches", "entropic-student")
 
 
 @app.command()
@@ -56,8 +58,14 @@ def split(
             "--encoder-of", help="One price's folder of another split: same device half."
         ),
     ] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="patches, or entropic-student as published.")
+    ] = "patches",
     cut: Annotated[
-        str | None, typer.Option("--cut", help="Operation to cut after; default: first stage.")
+        str | None,
+        typer.Option(
+            "--cut", help="entropic-student: after which operation; default: first stage."
+        ),
     ] = None,
     channels: Annotated[
         int | None, typer.Option("--channels", min=1, help="Channels of the latent.")
@@ -83,6 +91,8 @@ def split(
     Trains an encoder that sends few bytes, writes both halves, and sends the test images.
     """
     check_out(out)
+    if method not in METHODS:
+        raise InputError(f"a method is one of {', '.join(METHODS)}, got {method!r}")
     device, progress = Target(target), Progress(quiet=as_json)
     if Path(model).is_dir():
         if data or resolution or mean or std:
@@ -98,7 +108,6 @@ def split(
                 "none; leave them out"
             )
         net, task = _of_module(model, data, seed, resolution, mean, std, progress)
-    from edgekit.split.bottleneck import SMALL
     from edgekit.splitting import split_model
 
     found = split_model(
@@ -108,7 +117,7 @@ def split(
         betas=price or [],
         encoder_of=encoder_of,
         cut=cut,
-        sizes=replace(SMALL, channels=channels) if channels else None,
+        sizes=None if encoder_of and not channels else _sizes(method, channels),
         n_epochs=epochs,
         target=device,
         seed=seed,
@@ -141,6 +150,14 @@ def split(
         )
     lines.append(f"measured on {device.text}; payloads of real frames, their 16 bytes apart")
     print_result(as_json, {"splits": rows}, "\n".join(lines))
+
+
+def _sizes(method: str, channels: int | None) -> Recipe:
+    from edgekit.split.bottleneck import SMALL
+    from edgekit.split.patches import PatchRecipe
+
+    sizes: Recipe = PatchRecipe() if method == "patches" else SMALL
+    return replace(sizes, channels=channels) if channels else sizes
 
 
 def _of_module(

@@ -1,6 +1,7 @@
 """A network in a device half and a server half: trained, written and measured.
 
-trained_student --> write_halves --> verify_halves, for each price of bits
+trained_student --> write_halves --> verify_halves, for each price of bits; patches at one price
+begin as they were trained at the one before
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.search.elastic.capture import captured
-from edgekit.split.bottleneck import SMALL, BottleneckRecipe
-from edgekit.split.cutting import cut_named, first_stage
+from edgekit.split.bottleneck import Recipe
+from edgekit.split.cutting import Cut, at_input, cut_named, first_stage
 from edgekit.split.halves import MANIFEST, Halves, HalvesProof, verify_halves, write_halves
+from edgekit.split.patches import PatchRecipe
 from edgekit.split.training import StudentRecipe, recipe_in, trained_student
 
 HALVES = "halves"
@@ -48,7 +50,7 @@ def split_model(
     betas: Sequence[float] = (),
     encoder_of: Path | str | None = None,
     cut: str | None = None,
-    sizes: BottleneckRecipe | None = None,
+    sizes: Recipe | None = None,
     n_epochs: float = 10,
     target: Target | str = "local",
     seed: int = 0,
@@ -56,20 +58,24 @@ def split_model(
 ) -> list[Split]:
     """Split a trained network into a device half and a server half, at some prices of bits.
 
-    The Entropic Student (Matsubara et al. 2022): an encoder, trained to carry the network's
-    features in few bits, replaces its first part. The same call again goes on where it stopped.
+    An encoder of patches (``split.patches``) sends what the whole network needs of an image. The
+    Entropic Student (Matsubara et al. 2022), with a ``BottleneckRecipe``: an encoder, trained to
+    carry the network's features in few bits, replaces its first part. The same call again goes on
+    where it stopped.
 
     Args:
         net: trained; takes images and answers logits. Not changed.
         task: the data; the test split is read once for each price.
         out: a folder for each price lies in it.
-        betas: prices; a higher one gives fewer bytes and less accuracy.
+        betas: prices of a bit; a higher one gives fewer bytes and less accuracy. With patches in
+            nats of the mean loss, such as 0.0002; of the Entropic Student in sums of squares. Of
+            patches, one after another, in the order of the prices: each begins as the one before.
         encoder_of: instead of prices, the folder of one price of another network's split. Its
             device half is taken as it is and this network learns a second half behind it, so that
             one device serves several networks, of other classes or data too.
         cut: name of the operation whose output the decoder replaces, see ``split.cutting.cuts``;
-            None for the last one of the first stage.
-        sizes: of the bottleneck; None for small ones, or those of ``encoder_of``.
+            None for the last one of the first stage. Patches have none: they are made images.
+        sizes: of the bottleneck; None for patches, or those of ``encoder_of``.
         n_epochs: of each of both stages.
         target: where the halves are timed.
         seed: of every random choice.
@@ -91,25 +97,28 @@ def split_model(
             f"the data have {len(task.labels)} classes, the network answers {n_classes}; give "
             "both the same"
         )
-    place = first_stage(teacher) if cut is None else cut_named(teacher, cut)
     source = None if encoder_of is None else Path(encoder_of)
     if bool(betas) == (source is not None) or (source and sizes):
         raise InputError(
             "a split has prices of bits, or the encoder, price and sizes of another one, got "
             f"prices {list(betas)} and the encoder of {source}; give one of both"
         )
-    if source is None:
-        taken = None
-        recipes = [StudentRecipe(beta, n_epochs, sizes or SMALL, seed) for beta in betas]
-    else:
-        taken, known = _taken(source, task), recipe_in(source)
-        recipes = [StudentRecipe(known.beta, n_epochs, known.sizes, seed)]
+    taken = None if source is None else _taken(source, task)
+    known = None if source is None else recipe_in(source)
+    used: Recipe = sizes or (known.sizes if known else PatchRecipe())
+    prices = [known.beta] if known else betas
+    recipes = [StudentRecipe(beta, n_epochs, used, seed) for beta in prices]
+    has_patches, start = isinstance(used, PatchRecipe), None
+    if has_patches and cut is not None:
+        raise InputError(f"patches are made images again, got --cut {cut}; leave it out")
+    place = _place(teacher, cut, has_patches)
     found = []
     for recipe in recipes:
         folder = out / f"price-{recipe.beta:g}"
         student = trained_student(
-            teacher, place, task, recipe, folder, encoder_of=source, progress=progress
+            teacher, place, task, recipe, folder, encoder_of=source, start=start, progress=progress
         )
+        start = folder if has_patches and source is None else None
         there = folder / HALVES
         origin = {"recipe": asdict(recipe), "cut": place.name, "data": task.source["sha256"]}
         halves = (
@@ -120,6 +129,12 @@ def split_model(
         proof = verify_halves(halves, target, task, progress=progress)
         found.append(Split(recipe.beta, halves, proof))
     return found
+
+
+def _place(teacher: fx.GraphModule, cut: str | None, has_patches: bool) -> Cut:
+    if has_patches:
+        return at_input(teacher)
+    return first_stage(teacher) if cut is None else cut_named(teacher, cut)
 
 
 def _taken(folder: Path, task: Task) -> Halves:

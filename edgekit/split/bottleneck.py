@@ -12,6 +12,7 @@ from torch import nn
 
 from edgekit.core.errors import InputError
 from edgekit.split.codec import MAX_SIDE
+from edgekit.split.patches import COLOURS, PatchRecipe, patch_decoder, patch_encoder
 
 _PEDESTAL = 2.0**-36
 _LEAST_BETA = 1e-6
@@ -122,14 +123,18 @@ class BottleneckRecipe:
 SMALL = BottleneckRecipe((48, 32), 12, 5, 4, 128)
 """For images of 32 pixels."""
 
+Recipe = BottleneckRecipe | PatchRecipe
 
-def encoder(recipe: BottleneckRecipe) -> nn.Sequential:
+
+def encoder(recipe: Recipe) -> nn.Sequential:
     """Images ``(batch, 3, side, side)`` to latents ``(batch, channels, side / downscale, ...)``.
 
-    As published: three convolutions without biases, simplified GDN after the first two. Strides of
-    2 from the first on, as many as the downscale has factors; the last kernel is 2x2 in the paper
-    and 3x3 here, which keeps the size.
+    Of patches one convolution. Else as published: three convolutions without biases, simplified
+    GDN after the first two. Strides of 2 from the first on, as many as the downscale has factors;
+    the last kernel is 2x2 in the paper and 3x3 here, which keeps the size.
     """
+    if isinstance(recipe, PatchRecipe):
+        return patch_encoder(recipe)
     first, second = recipe.widths
     n_halved = recipe.downscale.bit_length() - 1
     strides = [2 if index < n_halved else 1 for index in range(3)]
@@ -143,12 +148,12 @@ def encoder(recipe: BottleneckRecipe) -> nn.Sequential:
     )
 
 
-def decoder(recipe: BottleneckRecipe, shape: tuple[int, int, int], side: int) -> nn.Sequential:
+def decoder(recipe: Recipe, shape: tuple[int, int, int], side: int) -> nn.Sequential:
     """Latents to what the second half of a network takes.
 
-    As published, three convolutions with inverse GDN between; where the latent is smaller than
-    what is wanted, the last one makes the pixels of each place (Shi et al. 2016, arXiv
-    1609.05158).
+    Patches become an image again. Else as published, three convolutions with inverse GDN between;
+    where the latent is smaller than what is wanted, the last one makes the pixels of each place
+    (Shi et al. 2016, arXiv 1609.05158).
 
     Args:
         recipe: sizes.
@@ -156,9 +161,16 @@ def decoder(recipe: BottleneckRecipe, shape: tuple[int, int, int], side: int) ->
         side: of the latent.
 
     Raises:
-        InputError: the shape is no multiple of the latent's.
+        InputError: the shape is no multiple of the latent's, or with patches not that of images.
     """
     channels, height, width = shape
+    if isinstance(recipe, PatchRecipe):
+        if shape != (COLOURS, recipe.downscale * side, recipe.downscale * side):
+            raise InputError(
+                f"patches are made images again, got {channels}x{height}x{width} to make; cut at "
+                "the input"
+            )
+        return patch_decoder(recipe)
     factor = height // side
     if factor < 1 or (height, width) != (factor * side, factor * side):
         raise InputError(

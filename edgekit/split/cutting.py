@@ -80,6 +80,19 @@ def first_stage(net: fx.GraphModule) -> Cut:
     return [cut for cut in found if cut.shape == found[0].shape][-1]
 
 
+def at_input(net: fx.GraphModule) -> Cut:
+    """The place before everything: what goes on is the image."""
+    (given,) = (node for node in net.graph.nodes if node.op == "placeholder")
+    ((_, channels, height, width),) = shapes_of(given)
+    return Cut(given.name, (channels, height, width))
+
+
+def stage_ends(net: fx.GraphModule, cut: Cut) -> list[str]:
+    """Where features are compared: at a cut, or at the end of the first stage, and behind it."""
+    first = first_stage(net) if cut == at_input(net) else cut
+    return [first.name, *levels_after(net, first)]
+
+
 def tail(net: fx.GraphModule, cut: Cut) -> fx.GraphModule:
     """What comes after a cut: ``(batch, channels, height, width)`` to what the network answers.
 
@@ -87,7 +100,7 @@ def tail(net: fx.GraphModule, cut: Cut) -> fx.GraphModule:
 
     Args:
         net: captured, of one input.
-        cut: one of its ``cuts``.
+        cut: one of its ``cuts``, or ``at_input``.
     """
     graph = fx.Graph()
     nodes = list(net.graph.nodes)

@@ -20,6 +20,7 @@ _WIDTHS = (1, 3, 3, 3, 3, 1)
 _SCALE = 10.0
 _TAIL_MASS = 1e-9
 _LEAST = 1e-9
+_NARROWEST = 0.3
 
 
 class FactorisedPrior(nn.Module):
@@ -48,6 +49,14 @@ class FactorisedPrior(nn.Module):
                 self.factors.append(nn.Parameter(torch.zeros(channels, n_out, 1)))
         ends = torch.tensor([-_SCALE, 0.0, _SCALE])
         self.quantiles = nn.Parameter(ends.repeat(channels, 1))
+
+    @torch.no_grad()
+    def spread(self, deviations: torch.Tensor) -> None:
+        """Begin with channels of these standard deviations ``(channels,)`` instead of 10 all."""
+        wide = deviations.clamp(min=_NARROWEST)
+        first = F.softplus(self.matrices[0]) * (_SCALE / wide)[:, None, None]
+        self.matrices[0].copy_(first.expm1().log())
+        self.quantiles.copy_(torch.stack([-_SCALE * wide, 0 * wide, _SCALE * wide], dim=1))
 
     @property
     def medians(self) -> torch.Tensor:

@@ -4,7 +4,8 @@ images -> encoder -> latent ~~ noise or rounding ~~> decoder -> second half of t
 
 Matsubara et al. 2022 (arXiv 2108.11898). Stage 1 trains encoder, prior and decoder to carry the
 teacher's features in few bits; then tables are fixed; stage 2 trains decoder and second half on
-what the tables code.
+what the tables code. An encoder of patches trains with everything behind it in stage 1
+(``joint_objective``).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from torch import fx, nn
 from edgekit.core.errors import InputError
 from edgekit.search.elastic.capture import with_outputs
 from edgekit.search.elastic.folding import folded
-from edgekit.split.bottleneck import BottleneckRecipe, decoder, encoder
-from edgekit.split.cutting import Cut, levels_after, tail
+from edgekit.split.bottleneck import Recipe, decoder, encoder
+from edgekit.split.cutting import Cut, levels_after, stage_ends, tail
 from edgekit.split.prior import FactorisedPrior
 from edgekit.training.autocast import fast_products
 from edgekit.training.loop import Objective, Step
@@ -42,9 +43,7 @@ class Student(nn.Module):
         InputError: sizes that do not fit together.
     """
 
-    def __init__(
-        self, teacher: fx.GraphModule, cut: Cut, recipe: BottleneckRecipe, side: int
-    ) -> None:
+    def __init__(self, teacher: fx.GraphModule, cut: Cut, recipe: Recipe, side: int) -> None:
         super().__init__()
         if side % recipe.downscale:
             raise InputError(
@@ -80,6 +79,14 @@ class FeatureStage(nn.Module):
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.encoder, self.prior, self.decoder = student.encoder, student.prior, student.decoder
+
+
+class WholeStage(nn.Module):
+    """What stage 1 trains of a student of patches: all of it."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
 
 
 class DecoderStage(nn.Module):
@@ -138,6 +145,49 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float | N
         loss = sum((a.float() - b.float()).square().sum() for a, b in pairs) + price
         loss.backward()
         return float(loss.detach()) / len(x)
+
+    return objective
+
+
+def joint_objective(student: Student, teacher: fx.GraphModule, beta: float) -> Objective:
+    """Stage 1 of patches: classes, the teacher's answers and features, and bits, at once.
+
+    Half the labels and half the answers, as in stage 2; the distance of features at the ends of
+    stages, each relative to its variance, on average; and ``beta`` times the bits of an image.
+
+    Args:
+        student: all of it is trained.
+        teacher: captured.
+        beta: price of a bit in nats, above 0.
+
+    Returns:
+        For ``edgekit.training.loop.train`` with ``WholeStage(student)``; the teacher must be moved
+        along with it.
+    """
+    names = stage_ends(teacher, student.cut)
+
+    @cache
+    def both() -> tuple[fx.GraphModule, fx.GraphModule]:
+        ours = names if names[0] != student.cut.name else names[1:]
+        return with_outputs(student.tail, ours), folded(with_outputs(teacher, names))
+
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        second, whole = both()
+        latent = student.encoder(x)
+        noisy = latent + _noise(latent, step)
+        with fast_products():
+            with torch.no_grad():
+                answers, *wanted = whole(x)
+            carried = student.decoder(noisy)
+            logits, *later = second(carried)
+        found = later if len(later) == len(wanted) else [carried, *later]
+        pairs = [(a.float(), b.float()) for a, b in zip(found, wanted, strict=True)]
+        distance = sum((a - b).square().mean() / b.var() for a, b in pairs) / len(pairs)
+        classes = 0.5 * cross_entropy(logits.float(), y, 0.0)
+        classes = classes + 0.5 * distillation(logits.float(), answers.float())
+        loss = classes + distance + beta * student.prior.bits(noisy) / len(x)
+        (loss + student.prior.quantile_loss()).backward()
+        return float(loss.detach())
 
     return objective
 

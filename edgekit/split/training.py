@@ -16,16 +16,20 @@ from edgekit.core.errors import InputError
 from edgekit.core.files import read_json, sha256_of, write_json
 from edgekit.core.progress import Progress
 from edgekit.core.task import Task
-from edgekit.split.bottleneck import SMALL, BottleneckRecipe
+from edgekit.split.bottleneck import SMALL, BottleneckRecipe, Recipe
 from edgekit.split.cutting import Cut
+from edgekit.split.patches import PatchRecipe, begin
 from edgekit.split.student import (
     DecoderStage,
     FeatureStage,
     Student,
     TaskStage,
+    WholeStage,
     feature_objective,
+    joint_objective,
     task_objective,
 )
+from edgekit.training.augment import to_tensor
 from edgekit.training.checkpoint import load_weights, save_weights
 from edgekit.training.loop import Objective, TrainRecipe, train
 
@@ -33,6 +37,12 @@ WEIGHTS, RECIPE = "student.safetensors", "student.json"
 _KIND, _SCHEMA = "edgekit-student", 1
 _FEATURES = TrainRecipe(10, 64, 1e-3, weight_decay=0.0, optimizer="adam", small_share=0.0)
 _TASK = TrainRecipe(10, 128, 1e-3, weight_decay=5e-4, optimizer="sgd", small_share=0.0)
+_JOINT = TrainRecipe(
+    10, 128, 1e-3, filter_rate=0.01, weight_decay=0.0, optimizer="muon-adam", small_share=0.0
+)
+_LAST = replace(_JOINT, learning_rate=3e-4, filter_rate=0.005)
+_N_PATCHED = 4000
+"""Images that the components of patches are taken of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class StudentRecipe:
     Attributes:
         beta: price of a bit, above 0.
         n_epochs: of each of both stages, above 0; the paper takes 10.
-        sizes: of the bottleneck.
+        sizes: of the bottleneck: published, or of patches.
         seed: of weights, order and noise, 0 or more.
 
     Raises:
@@ -51,7 +61,7 @@ class StudentRecipe:
 
     beta: float
     n_epochs: float = 10
-    sizes: BottleneckRecipe = SMALL
+    sizes: Recipe = SMALL
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,13 +75,14 @@ class StudentRecipe:
         """The published hyper-parameters: Adam at 0.001 in batches of 64, SGD at 0.001 in 128.
 
         Where we differ: the common loop's rates fall along a cosine instead of in two steps, and
-        it averages weights.
+        it averages weights. Patches are trained with Muon and Adam in batches of 128.
         """
+        both = (_JOINT, _LAST) if isinstance(self.sizes, PatchRecipe) else (_FEATURES, _TASK)
         mirror = task.source["kind"] != "embedded"
         common = {"n_epochs": self.n_epochs, "mirror": mirror}
         return (
-            replace(_FEATURES, **common, seed=self.seed),  # type: ignore[arg-type]
-            replace(_TASK, **common, seed=self.seed + 1),  # type: ignore[arg-type]
+            replace(both[0], **common, seed=self.seed),  # type: ignore[arg-type]
+            replace(both[1], **common, seed=self.seed + 1),  # type: ignore[arg-type]
         )
 
 
@@ -85,6 +96,8 @@ def recipe_in(folder: Path) -> StudentRecipe:
     try:
         assert isinstance(recipe, dict)
         sizes = recipe.pop("sizes")
+        if "widths" not in sizes:
+            return StudentRecipe(sizes=PatchRecipe(**sizes), **recipe)
         sizes["widths"] = tuple(sizes["widths"])
         return StudentRecipe(sizes=BottleneckRecipe(**sizes), **recipe)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
@@ -101,6 +114,7 @@ def trained_student(
     folder: Path,
     *,
     encoder_of: Path | None = None,
+    start: Path | None = None,
     progress: Progress,
 ) -> Student:
     """Train a student, or go on, or load the finished one of a folder.
@@ -113,6 +127,7 @@ def trained_student(
         folder: checkpoints and ``student.safetensors`` are written there.
         encoder_of: folder of a finished student whose encoder and prior this one has too; they
             are not trained again, so that one device half serves several second halves.
+        start: folder of a finished student of another price: where its stage 1 begins.
         progress: where bars are drawn.
 
     Raises:
@@ -123,11 +138,12 @@ def trained_student(
     student = Student(teacher, cut, recipe.sizes, task.preprocessing.resolution)
     document = {"recipe": asdict(recipe), "cut": asdict(cut), "data": task.source["sha256"]}
     if encoder_of is not None:
-        given = encoder_of / WEIGHTS
-        if not given.is_file():
-            raise InputError(f"an encoder is taken of a finished student, {encoder_of} has none")
+        given = _weights(encoder_of)
         document["encoder"] = sha256_of(given)
         _take_encoder(student, given)
+    if start is not None:
+        document["start"] = sha256_of(_weights(start))
+        student.load_state_dict(load_weights(_weights(start)))
     path = folder / RECIPE
     if not path.is_file():
         write_json(path, _KIND, _SCHEMA, document)
@@ -156,16 +172,30 @@ def trained_student(
             beside=(moved, teacher),
         )
 
-    if encoder_of is None:
+    if encoder_of is not None:
+        stage(1, DecoderStage(student), feature_objective(student, teacher, None), first, student)
+    elif isinstance(recipe.sizes, PatchRecipe):
+        if start is None:
+            images = to_tensor(task.train.evenly(_N_PATCHED).images, task.preprocessing)
+            begin(student.encoder, student.decoder, student.prior, recipe.sizes, images)
+        stage(
+            1, WholeStage(student), joint_objective(student, teacher, recipe.beta), first, student
+        )
+    else:
         features = feature_objective(student, teacher, recipe.beta)
         stage(1, FeatureStage(student), features, first, student.tail)
-    else:
-        stage(1, DecoderStage(student), feature_objective(student, teacher, None), first, student)
     stage(2, TaskStage(student), task_objective(student, teacher), second, student)
     save_weights(done, student.state_dict(), str(recipe))
     for number in (1, 2):
         (folder / f"student-{number}.part").unlink()
     return student.eval()
+
+
+def _weights(folder: Path) -> Path:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"a finished student is taken, {folder} holds none; give another folder")
+    return path
 
 
 def _take_encoder(student: Student, path: Path) -> None:

@@ -91,14 +91,51 @@ def _filter_step(step: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(step).copy_(result)
 
 
-OPTIMIZERS = ("muon", "adam", "sgd")
-"""Kinds of ``optimizer_of``: ``make_optimizer``; Adam; SGD with a momentum of 0.9."""
+class MuonAdam(torch.optim.Optimizer):
+    """Muon on filters over several channels, Adam on everything else.
+
+    For models with parameters of very different gradients, such as those of a distribution. States
+    are kept as both keep them.
+
+    Args:
+        model: any module.
+        learning_rate: of Adam.
+        filter_rate: of Muon.
+    """
+
+    def __init__(self, model: nn.Module, learning_rate: float, filter_rate: float) -> None:
+        filters = [p for p in model.parameters() if mixes_channels(p)]
+        other = [p for p in model.parameters() if not mixes_channels(p)]
+        self.parts = (
+            Muon([{"params": filters, "lr": filter_rate, "orthogonal": True}]),
+            torch.optim.Adam(other, learning_rate),
+        )
+        super().__init__([{"params": filters}, {"params": other}], {})
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+        for part in self.parts:
+            part.state = self.state
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        assert closure is None
+        for part in self.parts:
+            part.step()
+
+
+OPTIMIZERS = ("muon", "adam", "sgd", "muon-adam")
+"""Kinds: ``make_optimizer``; Adam; SGD with a momentum of 0.9; ``MuonAdam``."""
 
 
 def optimizer_of(
     model: nn.Module, kind: str, learning_rate: float, filter_rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """One of ``OPTIMIZERS``; only ``muon`` has a rate of its own for filters."""
+    """One of ``OPTIMIZERS``; those with Muon have a rate of its own for filters.
+
+    Weights do not decay with ``muon-adam``.
+    """
+    if kind == "muon-adam":
+        return MuonAdam(model, learning_rate, filter_rate)
     if kind == "adam":
         return torch.optim.Adam(model.parameters(), learning_rate, weight_decay=weight_decay)
     if kind == "sgd":

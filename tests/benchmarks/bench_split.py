@@ -6,7 +6,7 @@ Teacher: the ResNet-56 of DATA. `codecs`: all test images through JPEG and WebP 
 teacher; bytes of whole files, and without what a decoder could know beforehand (JPEG: all but the scan; WebP: container and
 frame header). `student`: cut behind the first stage, published training (sums, Adam at 1e-3, then SGD at 1e-3) with the
 common loop, whose rates fall along a cosine, for each price of bits; accuracy from what the server decodes, payloads of
-real frames. Test images are read once for each row. Everything is kept in the work folder; the same command goes on.
+real frames. `patches`: our encoder of one convolution, each price begun as the one before. Test images are read once for each row. Everything is kept in the work folder; the same command goes on.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from edgekit.core.task import Preprocessing, Split, Task
 from edgekit.search.elastic.capture import captured
 from edgekit.split.bottleneck import SMALL
 from edgekit.split.codec import HEADER_BYTES, Tables
-from edgekit.split.cutting import first_stage
+from edgekit.split.cutting import at_input, first_stage
+from edgekit.split.patches import PatchRecipe
 from edgekit.split.student import Student
 from edgekit.split.training import StudentRecipe, trained_student
 from edgekit.training.augment import evaluation_batches
@@ -51,11 +52,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parts", default="codecs,student")
-    parser.add_argument("--betas", default="0.02,0.08,0.32,1.28,5.12")
+    parser.add_argument("--betas", default="0.32,1.28,5.12,20,80", help="prices, published")
+    parser.add_argument("--prices", default="1e-4,2e-4,4e-4,8e-4,1.6e-3", help="of patches")
     parser.add_argument("--epochs", type=float, default=10, help="of each stage")
+    parser.add_argument("--network", choices=("resnet56", "resnet20"), default="resnet56")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    task, teacher = _teacher(given.data)
+    task, teacher = _teacher(given.data, given.network)
     stage = Stages(given.work / "stages.json")
     stage("teacher", lambda: {"top1_test": _right(teacher, task.test, task.preprocessing)})
     if "codecs" in given.parts:
@@ -65,7 +68,14 @@ def main() -> None:
             stage(f"webp {quality}", partial(_codec, task, teacher, "WEBP", quality))
     if "student" in given.parts:
         for beta in map(float, given.betas.split(",")):
-            stage(f"student {beta}", partial(_student, task, teacher, beta, given))
+            recipe = StudentRecipe(beta, given.epochs, SMALL)
+            stage(f"student {beta}", partial(_student, task, teacher, recipe, given, None))
+    if "patches" in given.parts:
+        start = None
+        for beta in map(float, given.prices.split(",")):
+            recipe = StudentRecipe(beta, given.epochs, PatchRecipe())
+            stage(f"patches {beta}", partial(_student, task, teacher, recipe, given, start))
+            start = given.work / f"patches-{beta:g}"
     given.out.write_text(json.dumps(stage.done, indent=1))
     for name, row in stage.done.items():
         length = f", {row['payload_bytes']:.1f} bytes" if "payload_bytes" in row else ""
@@ -73,12 +83,12 @@ def main() -> None:
         print(f"{name:>14}: {row['top1_test']:.2%}{length}{whole}")
 
 
-def _teacher(data: Path) -> tuple[Task, fx.GraphModule]:
+def _teacher(data: Path, network: str) -> tuple[Task, fx.GraphModule]:
     sys.path.insert(0, str(ROOT / "examples"))
     import fit_cifar_resnet as example
 
     task = Task.from_parquet(data / "cifar10", resolution=32)
-    net = example.pretrained(data / "weights" / "cifar10_resnet56.safetensors").eval()
+    net = example.pretrained(data / "weights" / f"cifar10_{network}.safetensors").eval()
     plain = captured(net, torch.zeros(2, 3, 32, 32)).requires_grad_(False)
     return task.normalised(example.MEAN, example.STD), plain
 
@@ -119,13 +129,21 @@ def _scan_bytes(data: bytes) -> int:
     return len(data) - 2 - (place + 2 + int.from_bytes(data[place + 2 : place + 4], "big"))
 
 
-def _student(task: Task, teacher: fx.GraphModule, beta: float, given: argparse.Namespace) -> Row:
-    recipe = StudentRecipe(beta, given.epochs, SMALL)
-    folder = given.work / f"student-{beta:g}"
-    place = first_stage(teacher)
-    student = trained_student(teacher, place, task, recipe, folder, progress=Progress())
-    side = student.latent_side
-    return _sent(student, student.prior.tables("benchmark", (SMALL.channels, side, side)), task)
+def _student(
+    task: Task,
+    teacher: fx.GraphModule,
+    recipe: StudentRecipe,
+    given: argparse.Namespace,
+    start: Path | None,
+) -> Row:
+    has_patches = isinstance(recipe.sizes, PatchRecipe)
+    folder = given.work / f"{'patches' if has_patches else 'student'}-{recipe.beta:g}"
+    place = at_input(teacher) if has_patches else first_stage(teacher)
+    student = trained_student(
+        teacher, place, task, recipe, folder, start=start, progress=Progress()
+    )
+    latent = (recipe.sizes.channels, student.latent_side, student.latent_side)
+    return _sent(student, student.prior.tables("benchmark", latent), task)
 
 
 @torch.no_grad()
