@@ -13,7 +13,7 @@ from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.task import Split as Data
 from edgekit.core.task import Task
-from edgekit.split.bottleneck import BottleneckRecipe
+from edgekit.split.bottleneck import SMALL, BottleneckRecipe
 from edgekit.splitting import split_model
 from tests.line import Line, copied_fit, edgekit, patient
 
@@ -42,7 +42,7 @@ def module(tmp_path: Path) -> str:
 def test_a_sweep_of_prices_gives_halves_that_were_measured(module: str, tmp_path: Path) -> None:
     out = tmp_path / "split"
     command = ["split", module, "--data", "digits", "--out", str(out), "--epochs", "1"]
-    command += ["--channels", "4", "--price", "0.01", "--price", "1000", "--json"]
+    command += ["--channels", "4", "--price", "0.0001", "--price", "0.05", "--json"]
     done = edgekit(*command)
     assert done.exit_code == 0, done.stderr
     cheap, dear = done.json["splits"]
@@ -60,7 +60,7 @@ def test_a_sweep_of_prices_gives_halves_that_were_measured(module: str, tmp_path
 
 def test_a_place_that_is_no_cut_is_refused(module: str, tmp_path: Path) -> None:
     command = ["split", module, "--data", "digits", "--out", str(tmp_path / "split")]
-    done = edgekit(*command, "--price", "1", "--cut", "middle")
+    done = edgekit(*command, "--price", "1", "--cut", "middle", "--method", "entropic-student")
     assert done.exit_code == 2
     assert "a network is cut where one tensor goes on" in done.stderr
     assert "got middle; choose one of these" in done.stderr
@@ -71,10 +71,14 @@ def test_a_place_that_is_no_cut_is_refused(module: str, tmp_path: Path) -> None:
     ("net", "options", "rule"),
     [
         (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(4)), {}, "answers 4"),
-        (nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), {}, "has no such place"),
-        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(10)), {}, "whole factor"),
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), {"sizes": SMALL}, "has no such place"),
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(10)),
+            {"sizes": SMALL},
+            "whole factor",
+        ),
         (None, {"betas": [1.0, -1.0]}, "price of a bit"),
-        (None, {"cut": "middle"}, "got middle"),
+        (None, {"cut": "middle", "sizes": SMALL}, "got middle"),
     ],
 )
 def test_what_cannot_be_split_is_said_before_anything_is_written(
@@ -113,6 +117,8 @@ def test_a_network_of_a_run_is_split(line: Line, tmp_path: Path) -> None:
         (["--price", "1"], "a module is split with data"),
         (["--data", "digits", "--price", "1", "--candidate", "1-2"], "are for a run folder"),
         (["--data", "digits", "--encoder-of", "nowhere"], "is not there"),
+        (["--data", "digits", "--price", "1", "--method", "best"], "a method is one of patches"),
+        (["--data", "digits", "--price", "1", "--cut", "relu"], "patches are made images again"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(

@@ -88,9 +88,15 @@ def at_input(net: fx.GraphModule) -> Cut:
 
 
 def stage_ends(net: fx.GraphModule, cut: Cut) -> list[str]:
-    """Where features are compared: at a cut, or at the end of the first stage, and behind it."""
-    first = first_stage(net) if cut == at_input(net) else cut
-    return [first.name, *levels_after(net, first)]
+    """Where features are compared: at a cut, or at the end of the first stage, and behind it.
+
+    None in a network that is only cut at its input.
+    """
+    if cut == at_input(net):
+        if not cuts(net):
+            return []
+        cut = first_stage(net)
+    return [cut.name, *levels_after(net, cut)]
 
 
 def tail(net: fx.GraphModule, cut: Cut) -> fx.GraphModule:

@@ -156,7 +156,7 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float) -> O
     stages, each relative to its variance, on average; and ``beta`` times the bits of an image.
 
     Args:
-        student: all of it is trained.
+        student: of patches, cut at the input; all of it is trained.
         teacher: captured.
         beta: price of a bit in nats, above 0.
 
@@ -168,8 +168,7 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float) -> O
 
     @cache
     def both() -> tuple[fx.GraphModule, fx.GraphModule]:
-        ours = names if names[0] != student.cut.name else names[1:]
-        return with_outputs(student.tail, ours), folded(with_outputs(teacher, names))
+        return with_outputs(student.tail, names), folded(with_outputs(teacher, names))
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         second, whole = both()
@@ -178,11 +177,11 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float) -> O
         with fast_products():
             with torch.no_grad():
                 answers, *wanted = whole(x)
-            carried = student.decoder(noisy)
-            logits, *later = second(carried)
-        found = later if len(later) == len(wanted) else [carried, *later]
-        pairs = [(a.float(), b.float()) for a, b in zip(found, wanted, strict=True)]
-        distance = sum((a - b).square().mean() / b.var() for a, b in pairs) / len(pairs)
+            logits, *found = second(student.decoder(noisy))
+        distance = x.new_zeros(())
+        for ours, theirs in zip(found, wanted, strict=True):
+            part = (ours.float() - theirs.float()).square().mean() / theirs.float().var()
+            distance = distance + part / len(names)
         classes = 0.5 * cross_entropy(logits.float(), y, 0.0)
         classes = classes + 0.5 * distillation(logits.float(), answers.float())
         loss = classes + distance + beta * student.prior.bits(noisy) / len(x)

@@ -10,6 +10,7 @@ from torch import nn
 from edgekit.training.optimizer import (
     MOMENTUM,
     Muon,
+    MuonAdam,
     make_optimizer,
     mixes_channels,
     orthogonalised,
@@ -106,3 +107,32 @@ def test_memory_format_and_parameters_without_gradient_stay_as_they_are() -> Non
     state = optimizer.state[net[0].weight]["momentum_buffer"]
     assert state.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(net[6].weight, untouched, rtol=0, atol=0)
+
+
+def test_filters_move_as_by_muon_and_the_rest_as_by_adam() -> None:
+    nets = [_net() for _ in range(3)]
+    both = MuonAdam(nets[0], 0.01, 0.02)
+    muon, adam = (
+        make_optimizer(nets[1], 1.0, 0.02, 0.0),
+        torch.optim.Adam(nets[2].parameters(), 0.01),
+    )
+    x = torch.randn(4, 3, 8, 8)
+    for net, optimizer in zip(nets, (both, muon, adam), strict=True):
+        net(x).square().sum().backward()
+        optimizer.step()
+    for found, by_muon, by_adam in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(found, by_muon if mixes_channels(found) else by_adam)
+
+
+def test_both_rates_are_set_by_the_groups() -> None:
+    net = _net()
+    optimizer = MuonAdam(net, 0.01, 0.02)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.02, 0.01]
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    net(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    assert all(map(torch.equal, before, net.parameters()))
+    assert all(parameter.grad is None for parameter in net.parameters())
