@@ -25,7 +25,7 @@ from edgekit.core.errors import InputError
 from edgekit.core.module_text import ModuleText
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
-from edgekit.core.units import format_duration
+from edgekit.core.units import format_duration, parse_duration_s
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,6 +70,19 @@ def split(
     channels: Annotated[
         int | None, typer.Option("--channels", min=1, help="Channels of the latent.")
     ] = None,
+    max_encoder_latency: Annotated[
+        str | None,
+        typer.Option("--max-encoder-latency", help="20us: search the sizes of patches; wall."),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Of the target, for that search.")
+    ] = None,
+    evaluations: Annotated[
+        int, typer.Option("--evaluations", min=1, help="Encoders that search tries.")
+    ] = 12,
+    query_epochs: Annotated[
+        float, typer.Option("--query-epochs", min=0.01, help="Epochs of each of them.")
+    ] = 0.5,
     epochs: Annotated[
         float, typer.Option("--epochs", min=0.01, help="Epochs of each of both stages.")
     ] = 10,
@@ -93,6 +106,17 @@ def split(
     check_out(out)
     if method not in METHODS:
         raise InputError(f"a method is one of {', '.join(METHODS)}, got {method!r}")
+    wall = None if max_encoder_latency is None else parse_duration_s(max_encoder_latency)
+    if wall is not None and (method != "patches" or channels or encoder_of or not price):
+        raise InputError(
+            "a search for an encoder needs --price and sets the sizes of patches, got "
+            "--encoder-of, --channels, another --method or no price; change that"
+        )
+    if (wall is None) != (profile is None):
+        raise InputError(
+            "a search for an encoder has a limit and a profile, got one of them; give "
+            "--max-encoder-latency and --profile"
+        )
     device, progress = Target(target), Progress(quiet=as_json)
     if Path(model).is_dir():
         if data or resolution or mean or std:
@@ -108,7 +132,23 @@ def split(
                 "none; leave them out"
             )
         net, task = _of_module(model, data, seed, resolution, mean, std, progress)
-    from edgekit.splitting import split_model
+    from edgekit.splitting import find_encoder, split_model
+
+    sizes = None if encoder_of and not channels else _sizes(method, channels)
+    if wall is not None:
+        sizes = find_encoder(
+            net,
+            task,
+            out,
+            beta=price[0] if price else 0.0,
+            max_latency_s=wall,
+            profile=profile or "",
+            n_evaluations=evaluations,
+            n_epochs=query_epochs,
+            target=device,
+            seed=seed,
+            progress=progress,
+        )
 
     found = split_model(
         net,
@@ -117,7 +157,7 @@ def split(
         betas=price or [],
         encoder_of=encoder_of,
         cut=cut,
-        sizes=None if encoder_of and not channels else _sizes(method, channels),
+        sizes=sizes,
         n_epochs=epochs,
         target=device,
         seed=seed,

@@ -17,11 +17,15 @@ from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
+from edgekit.core.units import format_duration
+from edgekit.devices.profile import DeviceProfile
+from edgekit.devices.shipped import profile_folder
 from edgekit.search.elastic.capture import captured
 from edgekit.split.bottleneck import Recipe
 from edgekit.split.cutting import Cut, at_input, cut_named, first_stage
 from edgekit.split.halves import MANIFEST, Halves, HalvesProof, verify_halves, write_halves
 from edgekit.split.patches import PatchRecipe
+from edgekit.split.searching import EncoderSearch
 from edgekit.split.training import StudentRecipe, recipe_in, trained_student
 
 HALVES = "halves"
@@ -129,6 +133,68 @@ def split_model(
         proof = verify_halves(halves, target, task, progress=progress)
         found.append(Split(recipe.beta, halves, proof))
     return found
+
+
+def find_encoder(
+    net: nn.Module,
+    task: Task,
+    out: Path | str,
+    *,
+    beta: float,
+    max_latency_s: float,
+    profile: Path | str,
+    n_evaluations: int = 12,
+    n_epochs: float = 0.5,
+    target: Target | str = "local",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> PatchRecipe:
+    """Search the sizes of an encoder of patches under a limit on its latency.
+
+    Each that is tried is trained for a short while, quantised if its precision gene says so, and
+    measured; the predictor of the profile keeps those that are too slow from being tried.
+
+    Args:
+        net: as ``split_model`` takes it.
+        task: its training and validation splits are read.
+        out: ``encoders.json`` is kept there; the same call again goes on.
+        beta: price of a bit.
+        max_latency_s: wall for the measured p50 of the encoder, in seconds.
+        profile: folder of a profile of the target, or the name of a shipped one.
+        n_evaluations: encoders to try.
+        n_epochs: of each short training.
+        target: where encoders are measured.
+        seed: of every random choice.
+        progress: how to show it; None for stderr.
+
+    Raises:
+        Infeasible: no encoder keeps the limit.
+        InputError: the folder holds another search, or a profile that is not of the target.
+        TooNoisy: a latency could not be had; call again to go on.
+    """
+    progress = progress or Progress()
+    target = target if isinstance(target, Target) else Target(target)
+    known = DeviceProfile.load(profile_folder(profile))
+    known.check_current(target)
+    side = task.preprocessing.resolution
+    teacher = captured(net, torch.zeros(2, 3, side, side)).requires_grad_(False)
+    recipe = StudentRecipe(beta, n_epochs, PatchRecipe(), seed)
+    found = EncoderSearch(
+        teacher,
+        task,
+        recipe,
+        max_latency_s,
+        known.predictor,
+        target,
+        Path(out),
+        progress=progress,
+    )
+    best = found.best(found.run(n_evaluations))
+    words = found.space.words(best.candidate)["encoder"]
+    progress.say(
+        f"encoder {words}: loss {best.loss:.3f}, measured p50 {format_duration(best.latency_s)}"
+    )
+    return found.space.sizes(best.candidate.genes)
 
 
 def _place(teacher: fx.GraphModule, cut: str | None, has_patches: bool) -> Cut:

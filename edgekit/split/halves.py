@@ -190,14 +190,18 @@ def write_halves(
     return Halves.open(folder)
 
 
+def encoder_model(student: Student, resolution: int) -> ModelProto:
+    """The encoder in float32, one block that is called ``encoder``."""
+    shape = (3, resolution, resolution)
+    return export_part(fixed(student.encoder), shape, block="encoder", output="latent")
+
+
 def _device_half(
     student: Student, task: Task, target: Target, tolerance: float
 ) -> tuple[dict[str, bytes], Tables, str]:
     """Files by name, the tables among them, and what the encoder's precision is for."""
-    side, resolution = student.latent_side, task.preprocessing.resolution
-    encoder = export_part(
-        fixed(student.encoder), (3, resolution, resolution), block="encoder", output="latent"
-    )
+    side = student.latent_side
+    encoder = encoder_model(student, task.preprocessing.resolution)
     encoder, note = _paying(encoder, student, task, target, tolerance)
     data = _bytes(encoder)
     latent = (student.recipe.channels, side, side)

@@ -33,6 +33,7 @@ class PatchRecipe:
         downscale: side of a patch: 2, 4 or 8.
         decoder_width: channels of the decoder's two inner layers.
         step: of the quantiser in the beginning, in standard deviations of pixels, above 0.
+        width: channels of a branch of three small convolutions that is added, 0 for none.
 
     Raises:
         InputError: a size out of its range.
@@ -43,6 +44,7 @@ class PatchRecipe:
     downscale: int = 4
     decoder_width: int = 64
     step: float = 0.7
+    width: int = 0
 
     def __post_init__(self) -> None:
         if self.downscale not in (2, 4, 8):
@@ -54,12 +56,14 @@ class PatchRecipe:
                 f"{self.channels}"
             )
         more = self.kernel - self.downscale
-        if more < 0 or more % 2 or self.decoder_width < 1 or not 0 < self.step < float("inf"):
+        if more < 0 or more % 2 or min(self.width, self.decoder_width - 1) < 0:
             raise InputError(
-                "an encoder of patches has a kernel of their side or an even number more, a "
-                f"decoder width and a step above 0, got {self.kernel}, {self.decoder_width} and "
-                f"{self.step}"
+                "an encoder of patches has a kernel of their side or an even number more, a width "
+                "of 0 or more and a decoder of 1 or more channels, got "
+                f"{self.kernel}, {self.width} and {self.decoder_width}"
             )
+        if not 0 < self.step < float("inf"):
+            raise InputError(f"a step is above 0, got {self.step}")
 
 
 class _Sum(nn.Module):
@@ -76,11 +80,19 @@ class _Sum(nn.Module):
 
 def patch_encoder(recipe: PatchRecipe) -> nn.Sequential:
     """Images ``(n, 3, side, side)`` to latents ``(n, channels, side / downscale, ...)``."""
-    side = recipe.downscale
+    side, width = recipe.downscale, recipe.width
     padding = (recipe.kernel - side) // 2
-    return nn.Sequential(
-        nn.Conv2d(COLOURS, recipe.channels, recipe.kernel, side, padding, bias=False)
+    conv = nn.Conv2d(COLOURS, recipe.channels, recipe.kernel, side, padding, bias=False)
+    if not width:
+        return nn.Sequential(conv)
+    added = nn.Sequential(
+        nn.Conv2d(COLOURS, width, side, side),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, 1, 1),
+        nn.ReLU(),
+        nn.Conv2d(width, recipe.channels, 1),
     )
+    return nn.Sequential(_Sum(conv, added))
 
 
 def patch_decoder(recipe: PatchRecipe) -> nn.Sequential:
@@ -109,7 +121,7 @@ def begin(
     """Make them a transform codec of the principal components of images' patches.
 
     Args:
-        encoder: of ``patch_encoder``.
+        encoder: of ``patch_encoder``; adds nothing in the beginning.
         decoder: of ``patch_decoder``; adds nothing in the beginning.
         prior: gets the spread of each component.
         recipe: of both.
@@ -119,7 +131,8 @@ def begin(
     patches = F.unfold(images, side, stride=side).transpose(1, 2).flatten(0, 1).double()
     _, vectors = torch.linalg.eigh(patches.T @ patches)
     components = vectors.flip(1)[:, :channels].float()
-    conv, both = encoder[0], decoder[0]
+    outer, both = encoder[0], decoder[0]
+    conv = outer.linear if isinstance(outer, _Sum) else outer
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(both, _Sum)
     first = (kernel - side) // 2
@@ -129,7 +142,8 @@ def begin(
         recipe.step
     )
     both.linear.weight.copy_((components * recipe.step)[:, :, None, None])
-    for parameter in (both.linear.bias, *both.added[-1].parameters()):
+    ends = [part.added[-1] for part in (outer, both) if isinstance(part, _Sum)]
+    for parameter in (both.linear.bias, *(p for end in ends for p in end.parameters())):
         if parameter is not None:
             parameter.zero_()
     prior.spread(encoder(images).transpose(0, 1).flatten(1).std(dim=1))

@@ -176,8 +176,7 @@ def trained_student(
         stage(1, DecoderStage(student), feature_objective(student, teacher, None), first, student)
     elif isinstance(recipe.sizes, PatchRecipe):
         if start is None:
-            images = to_tensor(task.train.evenly(_N_PATCHED).images, task.preprocessing)
-            begin(student.encoder, student.decoder, student.prior, recipe.sizes, images)
+            begin_with(student, task)
         stage(
             1, WholeStage(student), joint_objective(student, teacher, recipe.beta), first, student
         )
@@ -189,6 +188,13 @@ def trained_student(
     for number in (1, 2):
         (folder / f"student-{number}.part").unlink()
     return student.eval()
+
+
+def begin_with(student: Student, task: Task) -> None:
+    """Make a student of patches a transform codec of training images."""
+    assert isinstance(student.recipe, PatchRecipe)
+    images = to_tensor(task.train.evenly(_N_PATCHED).images, task.preprocessing)
+    begin(student.encoder, student.decoder, student.prior, student.recipe, images)
 
 
 def _weights(folder: Path) -> Path:
