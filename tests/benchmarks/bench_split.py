@@ -6,7 +6,9 @@ Teacher: the ResNet-56 of DATA. `codecs`: all test images through JPEG and WebP 
 teacher; bytes of whole files, and without what a decoder could know beforehand (JPEG: all but the scan; WebP: container and
 frame header). `student`: cut behind the first stage, published training (sums, Adam at 1e-3, then SGD at 1e-3) with the
 common loop, whose rates fall along a cosine, for each price of bits; accuracy from what the server decodes, payloads of
-real frames. `patches`: our encoder of one convolution, each price begun as the one before. Test images are read once for each row. Everything is kept in the work folder; the same command goes on.
+real frames. `patches`: our encoder of one convolution, each price begun as the one before. `baselines`: patches trained end
+to end without a teacher; and channel reduction with 8 bits and zlib: so many components of patches, no prior, under the
+teacher; for `--baseline-epochs` in one stage each. Test images are read once for each row. Everything is kept in the work folder; the same command goes on.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import argparse
 import io
 import json
 import sys
+import zlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,10 +36,13 @@ from edgekit.split.bottleneck import SMALL
 from edgekit.split.codec import HEADER_BYTES, Tables
 from edgekit.split.cutting import at_input, first_stage
 from edgekit.split.patches import PatchRecipe
-from edgekit.split.student import Student
-from edgekit.split.training import StudentRecipe, trained_student
+from edgekit.split.student import Student, WholeStage, joint_objective
+from edgekit.split.training import StudentRecipe, begin_with, trained_student
 from edgekit.training.augment import evaluation_batches
+from edgekit.training.autocast import fast_products
 from edgekit.training.device import placed, training_device
+from edgekit.training.loop import Objective, Step, train
+from edgekit.training.losses import cross_entropy, distillation
 from tests.benchmarks.bench_cifar import Stages
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +62,8 @@ def main() -> None:
     parser.add_argument("--betas", default="0.32,1.28,5.12,20,80", help="prices, published")
     parser.add_argument("--prices", default="1e-4,2e-4,4e-4,8e-4,1.6e-3", help="of patches")
     parser.add_argument("--epochs", type=float, default=10, help="of each stage")
+    parser.add_argument("--baseline-epochs", type=float, default=5)
+    parser.add_argument("--baseline-price", type=float, default=4e-4)
     parser.add_argument("--network", choices=("resnet56", "resnet20"), default="resnet56")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -76,6 +85,9 @@ def main() -> None:
             recipe = StudentRecipe(beta, given.epochs, PatchRecipe())
             stage(f"patches {beta}", partial(_student, task, teacher, recipe, given, start))
             start = given.work / f"patches-{beta:g}"
+    if "baselines" in given.parts:
+        for name, objective, sizes in _baselines(given.baseline_price):
+            stage(name, partial(_baseline, task, teacher, objective, sizes, given))
     given.out.write_text(json.dumps(stage.done, indent=1))
     for name, row in stage.done.items():
         length = f", {row['payload_bytes']:.1f} bytes" if "payload_bytes" in row else ""
@@ -144,6 +156,83 @@ def _student(
     )
     latent = (recipe.sizes.channels, student.latent_side, student.latent_side)
     return _sent(student, student.prior.tables("benchmark", latent), task)
+
+
+Make = Callable[[Student, fx.GraphModule], Objective]
+CHANNELS = (2, 3, 6)
+
+
+def _baselines(beta: float) -> list[tuple[str, Make, PatchRecipe]]:
+    found: list[tuple[str, Make, PatchRecipe]] = [
+        (f"end to end {beta}", partial(_end_to_end, beta=beta), PatchRecipe()),
+        (f"one stage {beta}", partial(joint_objective, beta=beta), PatchRecipe()),
+    ]
+    return found + [(f"8 bits of {n}", _reduced, PatchRecipe(n)) for n in CHANNELS]
+
+
+def _end_to_end(student: Student, teacher: fx.GraphModule, beta: float) -> Objective:
+    """Labels and bits alone."""
+
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        latent = student.encoder(x)
+        noisy = latent + torch.from_numpy(step.rng.random(latent.shape, np.float32)) - 0.5
+        with fast_products():
+            logits = student.tail(student.decoder(noisy))
+        loss = cross_entropy(logits.float(), y, 0.0) + beta * student.prior.bits(noisy) / len(x)
+        (loss + student.prior.quantile_loss()).backward()
+        return float(loss.detach())
+
+    return objective
+
+
+def _reduced(student: Student, teacher: fx.GraphModule) -> Objective:
+    """Labels and the teacher's answers, through 8 bits; the gradient passes straight through."""
+
+    def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
+        latent = student.encoder(x)
+        seen = latent + (_eight_bits(latent)[0] - latent).detach()
+        with fast_products():
+            with torch.no_grad():
+                answers = teacher(x)
+            logits = student.tail(student.decoder(seen)).float()
+        loss = 0.5 * cross_entropy(logits, y, 0.0) + 0.5 * distillation(logits, answers.float())
+        loss.backward()
+        return float(loss.detach())
+
+    return objective
+
+
+def _eight_bits(latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each image in 256 steps from its least to its greatest value: values and bytes."""
+    low = latent.amin((1, 2, 3), keepdim=True)
+    scale = (latent.amax((1, 2, 3), keepdim=True) - low).clamp(min=1e-6) / 255
+    steps = ((latent - low) / scale).round()
+    return steps * scale + low, steps.to(torch.uint8)
+
+
+def _baseline(
+    task: Task,
+    teacher: fx.GraphModule,
+    make: Make,
+    sizes: PatchRecipe,
+    given: argparse.Namespace,
+) -> Row:
+    torch.manual_seed(0)
+    student = Student(teacher, at_input(teacher), sizes, task.preprocessing.resolution)
+    begin_with(student, task)
+    recipe, _ = StudentRecipe(1.0, given.baseline_epochs, sizes).stages(task)
+    model, objective = WholeStage(student), make(student, teacher)
+    train(model, objective, task, recipe, progress=Progress(), label="baseline", beside=(teacher,))
+    if make is not _reduced:
+        latent = (sizes.channels, student.latent_side, student.latent_side)
+        return _sent(student, student.prior.tables("benchmark", latent), task)
+    right, lengths = 0, list[int]()
+    with torch.no_grad():
+        for x, y in evaluation_batches(task.test, task.preprocessing):
+            seen, steps = _eight_bits(student.encoder(x))
+            lengths += [len(zlib.compress(one.numpy().tobytes(), 9)) for one in steps]
+            right += int((student.tail(student.decoder(seen)).argmax(1) == y).sum())
+    return {"top1_test": right / len(task.test), "payload_bytes": float(np.mean(lengths))}
 
 
 @torch.no_grad()
