@@ -19,7 +19,7 @@ else false; fi || echo "note: the system package $(1) is missing and could not b
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format browser database providers clean
+.PHONY: help demo test lint format browser database providers aarch64 clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ help: ## this list
 demo: $(VENV)/.installed ## fit a network for this machine on scikit-learn's digits
 	$(DEMO)
 
-test: $(VENV)/.installed-test providers browser database lint ## every check that CI runs
+test: $(VENV)/.installed-test providers browser database aarch64 lint ## every check that CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
@@ -50,6 +50,13 @@ database:
 providers: $(VENV)/.installed-test
 	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(BIN)/edgekit devices --install openvino >/dev/null; \
 	else echo "note: the OpenVINO provider is not installed on $$(uname -sm)"; fi
+
+# What runs the coder of split networks on another processor, in emulation.
+aarch64: $(VENV)/.installed-test
+	@command -v qemu-aarch64-static >/dev/null || { $(call debian_package,qemu-user-static); }
+	@if [ "$$(id -u) $$(uname -sm)" = "0 Linux x86_64" ] && command -v apt-get >/dev/null; then \
+	tests/aarch64.sh .edgekit/aarch64 $(BIN)/python >/dev/null; \
+	else echo "note: the aarch64 system is made on Debian as root only"; fi
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) .edgekit build edgekit.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,7 +6,6 @@ Nothing heavy is imported before a verb runs, so that ``--help`` answers at once
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +47,7 @@ from edgekit.cli_options import (
     WorkerCount,
     print_result,
 )
-from edgekit.cli_tasks import check_data, check_out, load, normalised
+from edgekit.cli_tasks import check_data, check_out, command_line, load, normalised
 from edgekit.core.errors import EdgekitError, Infeasible, InputError
 from edgekit.core.limits import QUANTILES, Limits
 from edgekit.core.module_text import ModuleText
@@ -346,7 +345,7 @@ def verify(
     asked = limits if limits.limited else None
     proof = verify_bundle(opened, device, task, limits=asked, progress=progress)
     if report is not None:
-        write_verify_report(report, opened, proof, task, _command())
+        write_verify_report(report, opened, proof, task, command_line())
     if proof.holds or not as_json:
         print_result(as_json, _proof_lines(proof), _proof_text(proof))
     proof.require()
@@ -426,7 +425,7 @@ def fit(
         objectives=wanted,
         staff=staff,
         data=data,
-        command=_command(),
+        command=command_line(),
         progress=progress,
     )
     places = {"artifact": str(fitted.bundle.model_path), "report": str(out / REPORT)}
@@ -660,7 +659,3 @@ def _proof_text(proof: Proof) -> str:
 
 def _memory_text(memory_bytes: int | None) -> str:
     return "" if memory_bytes is None else f", {format_size(memory_bytes)} of memory at its peak"
-
-
-def _command() -> str:
-    return shlex.join(["edgekit", *sys.argv[1:]])

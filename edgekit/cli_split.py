@@ -20,7 +20,7 @@ from edgekit.cli_options import (
     TargetText,
     print_result,
 )
-from edgekit.cli_tasks import check_data, check_out, load, normalised
+from edgekit.cli_tasks import check_data, check_out, command_line, load, normalised
 from edgekit.core.errors import InputError
 from edgekit.core.module_text import ModuleText
 from edgekit.core.progress import Progress
@@ -161,6 +161,7 @@ def split(
         n_epochs=epochs,
         target=device,
         seed=seed,
+        command=command_line(),
         progress=progress,
     )
     rows, lines = (
@@ -189,6 +190,7 @@ def split(
             f"{encoder:>9} {server:>9}  {folder}"
         )
     lines.append(f"measured on {device.text}; payloads of real frames, their 16 bytes apart")
+    lines.append(f"report: {out / 'report.html'}")
     print_result(as_json, {"splits": rows}, "\n".join(lines))
 
 

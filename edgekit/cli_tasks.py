@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,3 +60,8 @@ def _triple(option: str, text: str) -> tuple[float, float, float]:
     except ValueError as error:
         raise InputError(f"{option} is three numbers joined by commas, got {text!r}") from error
     return red, green, blue
+
+
+def command_line() -> str:
+    """The command that runs, as it is typed."""
+    return shlex.join(["edgekit", *sys.argv[1:]])

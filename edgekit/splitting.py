@@ -18,8 +18,11 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
 from edgekit.core.units import format_duration
+from edgekit.devices.probe import probe
 from edgekit.devices.profile import DeviceProfile
 from edgekit.devices.shipped import profile_folder
+from edgekit.report.fitted import split_report
+from edgekit.report.page import render_split, write_report
 from edgekit.search.elastic.capture import captured
 from edgekit.split.bottleneck import Recipe
 from edgekit.split.cutting import Cut, at_input, cut_named, first_stage
@@ -28,7 +31,7 @@ from edgekit.split.patches import PatchRecipe
 from edgekit.split.searching import EncoderSearch
 from edgekit.split.training import StudentRecipe, recipe_in, trained_student
 
-HALVES = "halves"
+HALVES, REPORT = "halves", "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ def split_model(
     n_epochs: float = 10,
     target: Target | str = "local",
     seed: int = 0,
+    command: str = "",
     progress: Progress | None = None,
 ) -> list[Split]:
     """Split a trained network into a device half and a server half, at some prices of bits.
@@ -70,7 +74,7 @@ def split_model(
     Args:
         net: trained; takes images and answers logits. Not changed.
         task: the data; the test split is read once for each price.
-        out: a folder for each price lies in it.
+        out: a folder for each price lies in it, and ``report.html``.
         betas: prices of a bit; a higher one gives fewer bytes and less accuracy. With patches in
             nats of the mean loss, such as 0.0002; of the Entropic Student in sums of squares. Of
             patches, one after another, in the order of the prices: each begins as the one before.
@@ -83,6 +87,7 @@ def split_model(
         n_epochs: of each of both stages.
         target: where the halves are timed.
         seed: of every random choice.
+        command: how the report says it is made again.
         progress: how to show it; None for stderr.
 
     Raises:
@@ -132,6 +137,9 @@ def split_model(
         )
         proof = verify_halves(halves, target, task, progress=progress)
         found.append(Split(recipe.beta, halves, proof))
+    proofs = [(one.beta, one.proof) for one in found]
+    page = render_split(split_report(proofs, probe(target), task, command))
+    write_report(out / REPORT, page)
     return found
 
 

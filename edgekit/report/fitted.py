@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +32,16 @@ from edgekit.report.values import (
     LimitRow,
     ParityRow,
     ProfileReport,
+    SplitReport,
+    SplitRow,
     TextRows,
     ValidationRow,
     VerifyReport,
 )
 from edgekit.search.evaluated import Evaluated
 from edgekit.search.run import Run
+from edgekit.split.codec import HEADER_BYTES
+from edgekit.split.halves import HalvesProof
 
 _N_PREDICTED = 100
 
@@ -124,6 +129,41 @@ def verify_report(bundle: Bundle, proof: Proof, task: Task, command: str) -> Ver
         command=command,
         provenance=_provenance(proof, {}),
         files=_files(bundle),
+    )
+
+
+def split_report(
+    proofs: Sequence[tuple[float, HalvesProof]], facts: DeviceFacts, task: Task, command: str
+) -> SplitReport:
+    """What the page of a split shows.
+
+    Args:
+        proofs: price of a bit and what was measured, at least one.
+        facts: of the device.
+        task: the data.
+        command: how it is made again.
+    """
+    return SplitReport(
+        title=f"edgekit split: {task.name}",
+        created_at=utc_now(),
+        data=_data(task),
+        facts=_facts(facts),
+        rows=tuple(
+            SplitRow(
+                price,
+                proof.accuracy,
+                proof.payload_bytes,
+                proof.largest_payload_bytes,
+                proof.encoder,
+                proof.server,
+                proof.encode_s,
+                proof.decode_s,
+            )
+            for price, proof in proofs
+        ),
+        frame_bytes=HEADER_BYTES,
+        command=command,
+        provenance=(*versions().items(), ("target", proofs[0][1].target)),
     )
 
 

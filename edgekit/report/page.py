@@ -19,7 +19,8 @@ from edgekit.report.markup import escape, joined, tag
 from edgekit.report.pictures.svg import SYMBOLS
 from edgekit.report.profile import profile_sections
 from edgekit.report.sections import Section
-from edgekit.report.values import FitReport, ProfileReport, VerifyReport
+from edgekit.report.split import split_sections
+from edgekit.report.values import FitReport, ProfileReport, SplitReport, VerifyReport
 from edgekit.report.verify import verify_sections
 
 
@@ -38,6 +39,11 @@ def render_verify(report: VerifyReport) -> str:
 def render_profile(report: ProfileReport) -> str:
     """The page of a ``profile``: the device, and how far its predictions can be trusted."""
     return _page(report.title, "device profile", report.created_at, profile_sections(report))
+
+
+def render_split(report: SplitReport) -> str:
+    """The page of a ``split``: accuracy against bytes, and the time of each part."""
+    return _page(report.title, report.data.task_name, report.created_at, split_sections(report))
 
 
 def write_report(path: Path, html: str) -> None:

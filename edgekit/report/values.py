@@ -375,3 +375,53 @@ class ProfileReport:
     conditions: Conditions
     command: str
     provenance: TextRows
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """A network in two halves, at one price of bits.
+
+    Attributes:
+        price: of a bit.
+        accuracy: on the test split, by way of real frames.
+        payload_bytes: mean of an image.
+        largest_payload_bytes: of one image.
+        encoder: latency of the device half's network, one image.
+        server: the same of the server half's.
+        encode_s: median time to make a frame, in seconds.
+        decode_s: the same to read one.
+    """
+
+    price: float
+    accuracy: MeasuredAccuracy
+    payload_bytes: float
+    largest_payload_bytes: int
+    encoder: Measured
+    server: Measured
+    encode_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """Everything the page of a ``split`` shows.
+
+    Attributes:
+        title: heading of the page.
+        created_at: UTC time, ISO 8601.
+        data: the images.
+        facts: what was found on the device.
+        rows: one for each price, at least one.
+        frame_bytes: of a frame around its payload.
+        command: command line that makes the same page again.
+        provenance: versions and target.
+    """
+
+    title: str
+    created_at: str
+    data: DataSummary
+    facts: TextRows
+    rows: tuple[SplitRow, ...]
+    frame_bytes: int
+    command: str
+    provenance: TextRows

@@ -18,6 +18,8 @@ from edgekit.report.values import (
     LimitRow,
     ParityRow,
     ProfileReport,
+    SplitReport,
+    SplitRow,
     ValidationRow,
     VerifyReport,
 )
@@ -135,4 +137,27 @@ PROFILE = ProfileReport(
     conditions=CONDITIONS,
     command="edgekit profile local",
     provenance=PROVENANCE,
+)
+
+SPLIT = SplitReport(
+    f"edgekit split: {EVIL}",
+    "2026-01-01T00:00:00Z",
+    DATA,
+    FACTS,
+    tuple(
+        SplitRow(
+            price,
+            MeasuredAccuracy(n_correct, 200, "test"),
+            payload_bytes,
+            int(2 * payload_bytes),
+            latency(2e-5),
+            latency(2e-3),
+            1e-4,
+            2e-4,
+        )
+        for price, n_correct, payload_bytes in ((1e-4, 184, 310.5), (4e-4, 180, 190.2))
+    ),
+    16,
+    f"edgekit split '{EVIL}'",
+    PROVENANCE,
 )

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.limits import Limits
-from edgekit.report.page import render_fit, render_profile, render_verify, write_report
+from edgekit.report.page import (
+    render_fit,
+    render_profile,
+    render_split,
+    render_verify,
+    write_report,
+)
 from edgekit.report.values import FrontPoint
 from tests.report.samples import (
     BLOCKS,
@@ -16,6 +22,7 @@ from tests.report.samples import (
     N_MEASURED,
     N_PREDICTED,
     PROFILE,
+    SPLIT,
     VERIFY,
 )
 
@@ -23,6 +30,7 @@ PAGES = {
     "fit": render_fit(FIT),
     "verify": render_verify(VERIFY),
     "profile": render_profile(PROFILE),
+    "split": render_split(SPLIT),
 }
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -190,3 +198,15 @@ def test_a_report_is_written_whole(tmp_path: Path) -> None:
     write_report(path, PAGES["fit"])
     assert path.read_text(encoding="utf-8") == PAGES["fit"]
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_split_shows_a_point_for_each_price_and_what_a_link_adds() -> None:
+    page = render_split(SPLIT)
+    outline = Outline(page)
+    assert len(outline.with_class("point")) == 2
+    texts = " ".join(outline.text["td"])
+    for figure in ("310", "190", "92", "90", "621"):
+        assert figure in texts
+    # 2 ms + 20 us + 300 us of parts, and 8 x (310.5 + 16) bits at 100 kbit/s
+    assert f"{2.32 + 26.12:.1f}" in texts
+    assert "Computed, not measured" in page

@@ -21,6 +21,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Split, Task
 from edgekit.devices.measuring.estimators import PairedRatio
+from edgekit.devices.measuring.session import open_session
 from edgekit.split import halves as halves_module
 from edgekit.split.bottleneck import BottleneckRecipe
 from edgekit.split.cutting import cuts
@@ -135,6 +136,19 @@ def test_a_device_and_a_server_need_nothing_of_each_other(
     refused = run("server", str(frame))
     assert refused.returncode == 2
     assert "cannot be read: a frame of this model has" in refused.stderr
+
+
+def test_threads_and_batches_send_the_same_frames(halves: Halves, task: Task) -> None:
+    x = task.preprocessing.apply(task.test.images)
+    sent = set()
+    for n_threads, batch in ((1, 1), (2, 1), (1, len(x)), (2, 16)):
+        session = open_session(halves.model(ENCODER), n_threads=n_threads)
+        frames = []
+        for start in range(0, len(x), batch):
+            (latents,) = session.run(None, {"input": x[start : start + batch]})
+            frames += [halves.tables.encode(halves.tables.symbols(one)) for one in latents]
+        sent.add(tuple(frames))
+    assert len(sent) == 1
 
 
 def test_a_file_that_was_changed_is_named(halves: Halves, tmp_path: Path) -> None:
