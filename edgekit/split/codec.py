@@ -13,7 +13,7 @@ import hashlib
 import json
 import struct
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -49,6 +49,24 @@ class FrameError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
+class Context:
+    """Tables of a channel by what lies around a symbol.
+
+    Attributes:
+        thresholds: int64, ascending, of ``12 * mean`` of the symbols around: one less than classes.
+        counts: for each class, as of ``Tables``.
+    """
+
+    thresholds: NDArray[np.int64]
+    counts: tuple[NDArray[np.int64], ...]
+
+    @cached_property
+    def intervals(self) -> list[_Intervals]:
+        """By class."""
+        return [_Intervals(row) for row in self.counts]
+
+
+@dataclass(frozen=True, eq=False)
 class Tables:
     """What the two halves of a model share.
 
@@ -59,6 +77,8 @@ class Tables:
         lowest: ``(channels,)`` int32, the first symbol of each table.
         counts: for each channel the probabilities of its symbols and of all others, in
             ``2**-PRECISION``: int64 above 0, at least 2, that sum to ``2**PRECISION``.
+        contexts: for each channel other tables of as many symbols, for those places that have
+            places around them which are coded before (see ``levels``), or None. Empty for none.
 
     Raises:
         ValueError: values out of these ranges.
@@ -69,6 +89,7 @@ class Tables:
     medians: Latent
     lowest: Symbols
     counts: tuple[NDArray[np.int64], ...]
+    contexts: tuple[Context | None, ...] = ()
 
     def __post_init__(self) -> None:
         channels = self.shape[0]
@@ -83,7 +104,21 @@ class Tables:
             )
         if not np.isfinite(self.medians).all() or (np.abs(self.lowest) > MAX_SYMBOL).any():
             raise ValueError(f"medians are finite and symbols at most {MAX_SYMBOL}, got others")
-        for row in self.counts:
+        if self.contexts and len(self.contexts) != channels:
+            raise ValueError(f"each channel has a context or None, got {len(self.contexts)}")
+        rows = list(self.counts)
+        for row, context in zip(self.counts, self.contexts, strict=False):
+            if context is None:
+                continue
+            steps = np.diff(context.thresholds)
+            alike = {one.shape for one in context.counts} == {row.shape}
+            if not alike or len(context.counts) != len(steps) + 2 or (steps <= 0).any():
+                raise ValueError(
+                    "a context has ascending thresholds and one table more, each of the symbols "
+                    f"of its channel, got {len(context.thresholds)} and {len(context.counts)}"
+                )
+            rows += context.counts
+        for row in rows:
             if row.ndim != 1 or len(row) < 2 or row.min() < 1 or row.sum() != 2**PRECISION:
                 raise ValueError(
                     f"the counts of a channel are two or more above 0 that sum to 2**{PRECISION}, "
@@ -160,7 +195,7 @@ class Tables:
 
     def to_bytes(self) -> bytes:
         """As a JSON document."""
-        document = {
+        document: dict[str, Any] = {
             "kind": _KIND,
             "schema_version": _SCHEMA,
             "model": self.model,
@@ -169,6 +204,15 @@ class Tables:
             "lowest": [int(value) for value in self.lowest],
             "counts": [row.tolist() for row in self.counts],
         }
+        if self.contexts:
+            document["contexts"] = [
+                context
+                and {
+                    "thresholds": context.thresholds.tolist(),
+                    "counts": [row.tolist() for row in context.counts],
+                }
+                for context in self.contexts
+            ]
         return json.dumps(document).encode()
 
     @classmethod
@@ -191,6 +235,7 @@ class Tables:
                 np.array(document["medians"], np.float32),
                 np.array(document["lowest"], np.int32),
                 tuple(np.array(row, np.int64) for row in document["counts"]),
+                tuple(map(_context, document.get("contexts", []))),
             )
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"tables have other fields than these: {error!r}") from error
@@ -223,14 +268,14 @@ class Tables:
     def _coded(self, symbols: Symbols) -> bytes:
         parts: list[tuple[Symbols, _Intervals]] = []
         escaped: list[int] = []
-        for rows, lowest, counts, intervals in self._channels(symbols):
-            places = rows.ravel() - lowest
-            n_known = len(counts) - 1
-            outside = (places < 0) | (places >= n_known)
+        places = symbols.reshape(len(symbols), -1) - self.lowest[:, None]
+        for channel, row in enumerate(places):
+            n_known = len(self.counts[channel]) - 1
+            outside = (row < 0) | (row >= n_known)
             if outside.any():
-                escaped += [_folded(p, n_known) for p in places[outside].tolist()]
-                places = np.where(outside, n_known, places)
-            parts.append((places.astype(np.int32), intervals))
+                escaped += [_folded(p, n_known) for p in row[outside].tolist()]
+                row[outside] = n_known
+            parts += [(row[where], intervals) for where, intervals in self._runs(channel, row)]
         for value in escaped:
             chunks = _chunks(value)
             parts += [(np.array([chunk], np.int32), _uniform(bits)) for chunk, bits in chunks]
@@ -240,23 +285,87 @@ class Tables:
         n_padding = -len(payload) % (_WORD_BITS // 8) + _STATE_BITS // 8
         words = np.frombuffer(payload + bytes(n_padding), ">u4").astype(np.uint32)
         read = _reader(words) if constriction is None else _native_reader(words)
-        symbols = np.empty(self.shape, np.int32)
-        escapes = []
-        for rows, lowest, counts, intervals in self._channels(symbols):
-            places = read(intervals, rows.size)
-            rows[...] = (places + lowest).reshape(rows.shape)
-            n_known = len(counts) - 1
-            escaped = np.flatnonzero(places == n_known).tolist()
-            escapes += [(rows.reshape(-1), place, int(lowest), n_known) for place in escaped]
-        for flat, place, lowest, n_known in escapes:
-            symbol = _unfolded(_read_chunks(read), n_known) + lowest
-            if abs(symbol) > MAX_SYMBOL:
-                raise ValueError(f"symbols are at most {MAX_SYMBOL}, got {symbol}")
-            flat[place] = symbol
-        return symbols
+        channels, height, width = self.shape
+        places = np.zeros((channels, height * width), np.int32)
+        for channel, row in enumerate(places):
+            for where, intervals in self._runs(channel, row):
+                row[where] = read(intervals, row[where].size)
+        symbols: Symbols = places + self.lowest[:, None]
+        for channel, row in enumerate(places):
+            n_known = len(self.counts[channel]) - 1
+            for place in np.flatnonzero(row == n_known).tolist():
+                symbol = _unfolded(_read_chunks(read), n_known) + int(self.lowest[channel])
+                if abs(symbol) > MAX_SYMBOL:
+                    raise ValueError(f"symbols are at most {MAX_SYMBOL}, got {symbol}")
+                symbols[channel, place] = symbol
+        return symbols.reshape(self.shape)
 
-    def _channels(self, symbols: Symbols):  # type: ignore[no-untyped-def]
-        return zip(symbols, self.lowest, self.counts, self._intervals, strict=True)  # type: ignore[attr-defined]
+    def _runs(self, channel: int, row: Symbols) -> Iterator[tuple[Any, _Intervals]]:
+        """Where symbols of a channel lie that are coded by one table, one after another.
+
+        What was coded before must stand in ``row``, as places in the table, when the next is asked
+        for; a symbol outside the table stands there as what it is coded by.
+        """
+        context = self.contexts[channel] if self.contexts else None
+        plain = self._intervals[channel]  # type: ignore[attr-defined]
+        if context is None:
+            yield slice(None), plain
+            return
+        for positions, around, n_around in levels(*self.shape[1:]):
+            if not n_around.any():
+                yield positions, plain
+                continue
+            classes = np.searchsorted(context.thresholds, means(row, around, n_around), "right")
+            for one in sorted(set(classes.tolist())):
+                yield positions[classes == one], context.intervals[one]
+
+
+_Level = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+@cache
+def levels(height: int, width: int) -> list[_Level]:
+    """Places of a channel in the order that contexts need: every other one first.
+
+    Of each level the flat positions, the up to four positions around each that are in earlier
+    levels (any where there are fewer), and how many there are. First each second row of each second
+    column, without any; then those between four of them, by the corners; then the rest, by the
+    sides.
+    """
+    rows, columns = (axis.ravel() for axis in np.indices((height, width)))
+    corners = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+    sides = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    even, odd = (rows % 2 + columns % 2 == 0), (rows % 2) * (columns % 2) == 1
+    found: list[_Level] = []
+    for chosen, offsets in ((even, ()), (odd, corners), (~(even | odd), sides)):
+        positions = np.flatnonzero(chosen)
+        around = np.zeros((len(positions), 4), np.int64)
+        n_around = np.zeros(len(positions), np.int64)
+        for down, right in offsets:
+            y, x = rows[positions] + down, columns[positions] + right
+            inside = np.flatnonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
+            around[inside, n_around[inside]] = y[inside] * width + x[inside]
+            n_around[inside] += 1
+        if len(positions):
+            found.append((positions, around, n_around))
+    return found
+
+
+def means(
+    row: Symbols, around: NDArray[np.int64], n_around: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """``12 * mean`` of what lies around, in integers."""
+    is_there = np.arange(4) < n_around[:, None]
+    total = (row[around].astype(np.int64) * is_there).sum(axis=1)
+    found: NDArray[np.int64] = total * (12 // np.maximum(n_around, 1))
+    return found
+
+
+def _context(document: Any) -> Context | None:
+    if document is None:
+        return None
+    counts = tuple(np.array(row, np.int64) for row in document["counts"])
+    return Context(np.array(document["thresholds"], np.int64), counts)
 
 
 class _Intervals:

@@ -39,7 +39,9 @@ from edgekit.export.onnx_model import export_part
 from edgekit.export.quantise import quantise_blocks
 from edgekit.search.elastic.folding import folded
 from edgekit.split.bottleneck import fixed
-from edgekit.split.codec import HEADER_BYTES, Tables
+from edgekit.split.codec import HEADER_BYTES, Symbols, Tables
+from edgekit.split.contexts import with_contexts
+from edgekit.split.patches import PatchRecipe
 from edgekit.split.student import Student
 
 DEVICE, SERVER, MANIFEST, PROOF = "device", "server", "split.json", "proof.json"
@@ -47,7 +49,7 @@ ENCODER, REST, TABLES = "encoder.onnx", "server.onnx", "tables.json"
 _KIND, _SCHEMA = "split", 1
 _PROOF_KIND = "split-proof"
 _DEVICE_FILES = (ENCODER, TABLES, "preprocessing.json", "codec.py", "images.py", "runner.py")
-_BATCH, _N_JUDGED, _N_PAIRS = 250, 2500, 16
+_BATCH, _N_JUDGED, _N_PAIRS, _N_COUNTED = 250, 2500, 16, 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ def write_halves(
 ) -> Halves:
     """Export both halves beside their place and move them there.
 
-    Tables are made here, of the prior as it is: it must not be trained any more. The encoder is in
+    Tables are made here, of the prior as it is: it must not be trained any more. Those of patches
+    get contexts where these pay. The encoder is in
     int8 where that pays: faster beyond doubt, and within the tolerance on validation images.
 
     Args:
@@ -206,6 +209,8 @@ def _device_half(
     data = _bytes(encoder)
     latent = (student.recipe.channels, side, side)
     tables = student.prior.tables(hashlib.sha256(data).hexdigest(), latent)
+    if isinstance(student.recipe, PatchRecipe):
+        tables = with_contexts(tables, _symbols(encoder, tables, task))
     preprocessing = json_bytes("preprocessing", 1, task.preprocessing.to_json())
     contents = {
         ENCODER: data,
@@ -216,6 +221,16 @@ def _device_half(
         "runner.py": files("edgekit.split.templates").joinpath("device.py").read_bytes(),
     }
     return contents, tables, note
+
+
+def _symbols(encoder: ModelProto, tables: Tables, task: Task) -> Symbols:
+    """Of training images."""
+    split, session, found = task.train.evenly(_N_COUNTED), open_session(encoder, n_threads=1), []
+    for start in range(0, len(split), _BATCH):
+        x = task.preprocessing.apply(split.images[start : start + _BATCH])
+        (latents,) = session.run(None, {"input": x})
+        found += [tables.symbols(latent) for latent in latents]
+    return np.stack(found)
 
 
 def _server_half(student: Student, tables: Tables, task: Task) -> dict[str, bytes]:

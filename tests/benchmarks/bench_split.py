@@ -33,7 +33,8 @@ from edgekit.core.progress import Progress
 from edgekit.core.task import Preprocessing, Split, Task
 from edgekit.search.elastic.capture import captured
 from edgekit.split.bottleneck import SMALL
-from edgekit.split.codec import HEADER_BYTES, Tables
+from edgekit.split.codec import HEADER_BYTES, Symbols, Tables
+from edgekit.split.contexts import with_contexts
 from edgekit.split.cutting import at_input, first_stage
 from edgekit.split.patches import PatchRecipe
 from edgekit.split.student import Student, WholeStage, joint_objective
@@ -49,6 +50,7 @@ ROOT = Path(__file__).parents[2]
 JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 65, 80, 90)
 WEBP_QUALITIES = (0, 5, 10, 20, 30, 40, 50, 65, 80, 90)
 _WEBP_HEADERS = 30
+N_COUNTED = 8000
 Row = dict[str, Any]
 
 
@@ -155,7 +157,21 @@ def _student(
         teacher, place, task, recipe, folder, start=start, progress=Progress()
     )
     latent = (recipe.sizes.channels, student.latent_side, student.latent_side)
-    return _sent(student, student.prior.tables("benchmark", latent), task)
+    tables = student.prior.tables("benchmark", latent)
+    row = _sent(student, tables, task)
+    if not has_patches:
+        return row
+    plain = {f"{name}_without_contexts": value for name, value in row.items()}
+    return plain | _sent(student, with_contexts(tables, _symbols(student, tables, task)), task)
+
+
+@torch.no_grad()
+def _symbols(student: Student, tables: Tables, task: Task) -> Symbols:
+    """Of training images."""
+    student.eval()
+    batches = evaluation_batches(task.train.evenly(N_COUNTED), task.preprocessing)
+    latents = (latent for x, _ in batches for latent in student.encoder(x).numpy())
+    return np.stack([tables.symbols(latent) for latent in latents])
 
 
 Make = Callable[[Student, fx.GraphModule], Objective]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgekit.split import codec
-from tests.split.test_codec import SHAPE, drawn, tables
+from tests.split.test_codec import SHAPE, drawn, in_context, tables
 
 ROOT = Path(__file__).resolve().parents[2] / ".edgekit" / "aarch64"
 QEMU = shutil.which("qemu-aarch64-static")
@@ -39,7 +39,7 @@ def test_what_one_processor_writes_the_other_writes_and_reads(tmp_path: Path) ->
         reason = "not checked here: needs Debian's qemu-user-static and `make aarch64`"
         assert not os.environ.get("CI"), reason
         pytest.skip(reason)
-    known = tables()
+    known = in_context(tables())
     symbols = np.stack(
         [drawn(seed, spread) for seed in range(N // 3) for spread in (0.3, 4.0, 1e4)]
     )
