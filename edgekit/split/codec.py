@@ -53,7 +53,7 @@ class Context:
     """Tables of a channel by what lies around a symbol.
 
     Attributes:
-        thresholds: int64, ascending, of ``12 * mean`` of the symbols around: one less than classes.
+        thresholds: int64, ascending, of ``12 * mean`` of what lies around, one less than classes.
         counts: for each class, as of ``Tables``.
     """
 
@@ -328,9 +328,9 @@ def levels(height: int, width: int) -> list[_Level]:
     """Places of a channel in the order that contexts need: every other one first.
 
     Of each level the flat positions, the up to four positions around each that are in earlier
-    levels (any where there are fewer), and how many there are. First each second row of each second
-    column, without any; then those between four of them, by the corners; then the rest, by the
-    sides.
+    levels (any where there are fewer), and how many there are. First every other row of every
+    other column, without any; then those between four of them, by the corners; then the rest, by
+    the sides.
     """
     rows, columns = (axis.ravel() for axis in np.indices((height, width)))
     corners = ((-1, -1), (-1, 1), (1, -1), (1, 1))

@@ -149,20 +149,20 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float | N
     return objective
 
 
-def joint_objective(student: Student, teacher: fx.GraphModule, beta: float) -> Objective:
+def joint_objective(student: Student, teacher: fx.GraphModule, beta: float | None) -> Objective:
     """Stage 1 of patches: classes, the teacher's answers and features, and bits, at once.
 
     Half the labels and half the answers, as in stage 2; the distance of features at the ends of
     stages, each relative to its variance, on average; and ``beta`` times the bits of an image.
 
     Args:
-        student: of patches, cut at the input; all of it is trained.
+        student: of patches, cut at the input.
         teacher: captured.
-        beta: price of a bit in nats, above 0.
+        beta: price of a bit in nats, above 0. None where encoder and prior are fixed.
 
     Returns:
-        For ``edgekit.training.loop.train`` with ``WholeStage(student)``; the teacher must be moved
-        along with it.
+        For ``edgekit.training.loop.train`` with ``WholeStage(student)``, or without a price with
+        ``TaskStage(student)``; all of the student and the teacher must be moved along with it.
     """
     names = stage_ends(teacher, student.cut)
 
@@ -172,20 +172,19 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float) -> O
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         second, whole = both()
-        latent = student.encoder(x)
-        noisy = latent + _noise(latent, step)
+        given, price = _carried(student, x, None if beta is None else beta / len(x), step)
         with fast_products():
             with torch.no_grad():
                 answers, *wanted = whole(x)
-            logits, *found = second(student.decoder(noisy))
+            logits, *found = second(student.decoder(given))
         distance = x.new_zeros(())
         for ours, theirs in zip(found, wanted, strict=True):
             part = (ours.float() - theirs.float()).square().mean() / theirs.float().var()
             distance = distance + part / len(names)
         classes = 0.5 * cross_entropy(logits.float(), y, 0.0)
         classes = classes + 0.5 * distillation(logits.float(), answers.float())
-        loss = classes + distance + beta * student.prior.bits(noisy) / len(x)
-        (loss + student.prior.quantile_loss()).backward()
+        loss = classes + distance + price
+        loss.backward()
         return float(loss.detach())
 
     return objective
@@ -194,7 +193,7 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float) -> O
 def _carried(
     student: Student, x: torch.Tensor, beta: float | None, step: Step
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the decoder is given of images, and the price of their bits."""
+    """What the decoder is given of images, and the price of it with the loss of the quantiles."""
     if beta is None:
         with torch.no_grad():
             return student.rounded(x), x.new_zeros(())

@@ -172,7 +172,9 @@ def trained_student(
             beside=(moved, teacher),
         )
 
-    if encoder_of is not None:
+    if encoder_of is not None and isinstance(recipe.sizes, PatchRecipe):
+        stage(1, TaskStage(student), joint_objective(student, teacher, None), first, student)
+    elif encoder_of is not None:
         stage(1, DecoderStage(student), feature_objective(student, teacher, None), first, student)
     elif isinstance(recipe.sizes, PatchRecipe):
         if start is None:
@@ -205,9 +207,11 @@ def _weights(folder: Path) -> Path:
 
 
 def _take_encoder(student: Student, path: Path) -> None:
+    """Of patches the decoder too: it makes images, whatever network reads them."""
     weights = load_weights(path)
+    more = ("decoder",) if isinstance(student.recipe, PatchRecipe) else ()
     try:
-        for name in ("encoder", "prior"):
+        for name in ("encoder", "prior", *more):
             part = {k.removeprefix(f"{name}."): v for k, v in weights.items()}
             known = student.get_submodule(name).state_dict()
             student.get_submodule(name).load_state_dict({k: part[k] for k in known})

@@ -84,7 +84,7 @@ def test_images_and_classes_are_learnt_and_a_next_price_begins_there(
     cheap = StudentRecipe(1e-4, 15, sizes)
     first = trained_student(teacher, cut, task, cheap, tmp_path / "a", progress=QUIET)
     assert recipe_in(tmp_path / "a") == cheap
-    dear = replace(cheap, beta=0.02)
+    dear = replace(cheap, beta=0.2)
     given = {"start": tmp_path / "a", "progress": QUIET}
     second = trained_student(teacher, cut, task, dear, tmp_path / "b", **given)  # type: ignore[arg-type]
     x = to_tensor(task.validation.images, task.preprocessing)
@@ -123,7 +123,7 @@ def test_sizes_that_do_not_fit_are_refused(teacher: fx.GraphModule) -> None:
         ({"downscale": 3}, "2, 4 or 8 pixels"),
         ({"channels": 49}, "1 to 48 components"),
         ({"kernel": 5}, "an even number more"),
-        ({"step": 0.0}, "a step above 0"),
+        ({"step": 0.0}, "a step is above 0"),
     ):
         with pytest.raises(InputError, match=rule):
             PatchRecipe(**change)  # type: ignore[arg-type]
