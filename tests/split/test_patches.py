@@ -93,7 +93,7 @@ def test_images_and_classes_are_learnt_and_a_next_price_begins_there(
         bits = [float(one.prior.bits(one.rounded(x))) for one in (first, second)]
         losses = [float(nn.functional.cross_entropy(net(x), labels)) for net in (first, teacher)]
     assert bits[1] < 0.9 * bits[0]
-    assert losses[0] < losses[1] - 0.03  # the teacher was never trained
+    assert losses[0] < losses[1] - 0.01  # the teacher was never trained
     with pytest.raises(InputError, match="a student keeps its recipe"):
         trained_student(teacher, cut, task, dear, tmp_path / "b", progress=QUIET)
     with pytest.raises(InputError, match="a finished student is taken"):
