@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--network", choices=("resnet56", "resnet20"), default="resnet56")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    task, teacher = _teacher(given.data, given.network)
+    task, teacher = teacher_of(given.data, given.network)
     stage = Stages(given.work / "stages.json")
     stage("teacher", lambda: {"top1_test": _right(teacher, task.test, task.preprocessing)})
     if "codecs" in given.parts:
@@ -97,7 +97,8 @@ def main() -> None:
         print(f"{name:>14}: {row['top1_test']:.2%}{length}{whole}")
 
 
-def _teacher(data: Path, network: str) -> tuple[Task, fx.GraphModule]:
+def teacher_of(data: Path, network: str) -> tuple[Task, fx.GraphModule]:
+    """CIFAR-10, normalised as the trained network wants it, and the network, captured."""
     sys.path.insert(0, str(ROOT / "examples"))
     import fit_cifar_resnet as example
 
