@@ -80,6 +80,10 @@ def test_a_place_that_is_no_cut_is_refused(module: str, tmp_path: Path) -> None:
         ),
         (None, {"betas": [1.0, -1.0]}, "price of a bit"),
         (None, {"cut": "middle", "sizes": SMALL}, "got middle"),
+        (None, {"cut": "relu"}, "patches are made images again"),
+        (None, {"betas": []}, "a split has prices of bits, or the encoder"),
+        (None, {"encoder_of": "nowhere"}, "a split has prices of bits, or the encoder"),
+        (None, {"betas": [], "encoder_of": "nowhere"}, "is not there"),
     ],
 )
 def test_what_cannot_be_split_is_said_before_anything_is_written(
@@ -114,12 +118,11 @@ def test_a_network_of_a_run_is_split(line: Line, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        (["--data", "digits"], "a split has prices of bits, or the encoder"),
         (["--price", "1"], "a module is split with data"),
         (["--data", "digits", "--price", "1", "--candidate", "1-2"], "are for a run folder"),
-        (["--data", "digits", "--encoder-of", "nowhere"], "is not there"),
         (["--data", "digits", "--price", "1", "--method", "best"], "a method is one of patches"),
-        (["--data", "digits", "--price", "1", "--cut", "relu"], "patches are made images again"),
+        (["--price", "1", "--max-encoder-latency", "20us"], "has a limit and a profile"),
+        (["--max-encoder-latency", "20us"], "a search for an encoder needs --price"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
