@@ -135,7 +135,7 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float | N
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         second, whole = both()
-        given, price = _carried(student, x, beta, step)
+        given, price, fitting = _carried(student, x, beta, step)
         with fast_products():
             with torch.no_grad():
                 _, *wanted = whole(x)
@@ -143,7 +143,7 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float | N
             _, *later = second(carried)
         pairs = zip([carried, *later], wanted, strict=True)
         loss = sum((a.float() - b.float()).square().sum() for a, b in pairs) + price
-        loss.backward()
+        (loss + fitting).backward()
         return float(loss.detach()) / len(x)
 
     return objective
@@ -172,7 +172,8 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float | Non
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         second, whole = both()
-        given, price = _carried(student, x, None if beta is None else beta / len(x), step)
+        mean = None if beta is None else beta / len(x)
+        given, price, fitting = _carried(student, x, mean, step)
         with fast_products():
             with torch.no_grad():
                 answers, *wanted = whole(x)
@@ -184,7 +185,7 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float | Non
         classes = 0.5 * cross_entropy(logits.float(), y, 0.0)
         classes = classes + 0.5 * distillation(logits.float(), answers.float())
         loss = classes + distance + price
-        loss.backward()
+        (loss + fitting).backward()
         return float(loss.detach())
 
     return objective
@@ -192,14 +193,14 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float | Non
 
 def _carried(
     student: Student, x: torch.Tensor, beta: float | None, step: Step
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the decoder is given of images, and the price of it with the loss of the quantiles."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the decoder is given of images, the price of its bits, and the loss of the quantiles."""
     if beta is None:
         with torch.no_grad():
-            return student.rounded(x), x.new_zeros(())
+            return student.rounded(x), x.new_zeros(()), x.new_zeros(())
     latent = student.encoder(x)
     noisy = latent + _noise(latent, step)
-    return noisy, beta * student.prior.bits(noisy) + student.prior.quantile_loss()
+    return noisy, beta * student.prior.bits(noisy), student.prior.quantile_loss()
 
 
 def task_objective(student: Student, teacher: nn.Module) -> Objective:
