@@ -21,6 +21,7 @@ _SCALE = 10.0
 _TAIL_MASS = 1e-9
 _LEAST = 1e-9
 _NARROWEST = 0.3
+_N_HALVED = 48
 
 
 class FactorisedPrior(nn.Module):
@@ -57,6 +58,18 @@ class FactorisedPrior(nn.Module):
         first = F.softplus(self.matrices[0]) * (_SCALE / wide)[:, None, None]
         self.matrices[0].copy_(first.expm1().log())
         self.quantiles.copy_(torch.stack([-_SCALE * wide, 0 * wide, _SCALE * wide], dim=1))
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Find the quantiles of the distribution as it is, by halving intervals."""
+        wanted = self._wanted()
+        low = torch.full_like(self.quantiles, -float(MAX_SYMBOL))
+        high = -low
+        for _ in range(_N_HALVED):
+            middle = (low + high) / 2
+            is_below = self.logits(middle) < wanted
+            low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
+        self.quantiles.copy_((low + high) / 2)
 
     @property
     def medians(self) -> torch.Tensor:
@@ -95,9 +108,12 @@ class FactorisedPrior(nn.Module):
 
     def quantile_loss(self) -> torch.Tensor:
         """Distance of the quantiles from where they should be; moves nothing else."""
+        return (self.logits(self.quantiles, frozen=True) - self._wanted()).abs().sum()
+
+    def _wanted(self) -> torch.Tensor:
+        """Logits of the three quantiles."""
         tail = math.log(2 / _TAIL_MASS - 1)
-        wanted = self.quantiles.new_tensor([-tail, 0.0, tail])
-        return (self.logits(self.quantiles, frozen=True) - wanted).abs().sum()
+        return self.quantiles.new_tensor([-tail, 0.0, tail])
 
     @torch.no_grad()
     def tables(self, model: str, shape: tuple[int, int, int]) -> Tables:

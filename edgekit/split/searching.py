@@ -319,6 +319,7 @@ class EncoderSearch:
             label=f"encoder {self.space.words(candidate)['encoder']}",
             beside=(self.teacher,),
         )
+        student.prior.settle()
         model = self._model(student.eval(), PRECISIONS[candidate.genes[-1]])
         measured = measure_models({"encoder": model}, self.target, patience_s=300, max_lost=0)
         return self._loss(student, model), measured["encoder"].p50_s

@@ -135,7 +135,7 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float | N
 
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         second, whole = both()
-        given, price, fitting = _carried(student, x, beta, step)
+        given, price = _carried(student, x, beta, step)
         with fast_products():
             with torch.no_grad():
                 _, *wanted = whole(x)
@@ -143,7 +143,7 @@ def feature_objective(student: Student, teacher: fx.GraphModule, beta: float | N
             _, *later = second(carried)
         pairs = zip([carried, *later], wanted, strict=True)
         loss = sum((a.float() - b.float()).square().sum() for a, b in pairs) + price
-        (loss + fitting).backward()
+        (loss if beta is None else loss + student.prior.quantile_loss()).backward()
         return float(loss.detach()) / len(x)
 
     return objective
@@ -153,7 +153,8 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float | Non
     """Stage 1 of patches: classes, the teacher's answers and features, and bits, at once.
 
     Half the labels and half the answers, as in stage 2; the distance of features at the ends of
-    stages, each relative to its variance, on average; and ``beta`` times the bits of an image.
+    stages, each relative to its variance, on average; and ``beta`` times the bits of an image. The
+    quantiles of the prior are not trained: they are found afterwards (``FactorisedPrior.settle``).
 
     Args:
         student: of patches, cut at the input.
@@ -173,7 +174,7 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float | Non
     def objective(x: torch.Tensor, y: torch.Tensor, step: Step) -> float:
         second, whole = both()
         mean = None if beta is None else beta / len(x)
-        given, price, fitting = _carried(student, x, mean, step)
+        given, price = _carried(student, x, mean, step)
         with fast_products():
             with torch.no_grad():
                 answers, *wanted = whole(x)
@@ -185,7 +186,7 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float | Non
         classes = 0.5 * cross_entropy(logits.float(), y, 0.0)
         classes = classes + 0.5 * distillation(logits.float(), answers.float())
         loss = classes + distance + price
-        (loss + fitting).backward()
+        loss.backward()
         return float(loss.detach())
 
     return objective
@@ -193,14 +194,14 @@ def joint_objective(student: Student, teacher: fx.GraphModule, beta: float | Non
 
 def _carried(
     student: Student, x: torch.Tensor, beta: float | None, step: Step
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What the decoder is given of images, the price of its bits, and the loss of the quantiles."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the decoder is given of images, and the price of its bits."""
     if beta is None:
         with torch.no_grad():
-            return student.rounded(x), x.new_zeros(()), x.new_zeros(())
+            return student.rounded(x), x.new_zeros(())
     latent = student.encoder(x)
     noisy = latent + _noise(latent, step)
-    return noisy, beta * student.prior.bits(noisy), student.prior.quantile_loss()
+    return noisy, beta * student.prior.bits(noisy)
 
 
 def task_objective(student: Student, teacher: nn.Module) -> Objective:

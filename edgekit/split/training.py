@@ -136,7 +136,13 @@ def trained_student(
     """
     torch.manual_seed(recipe.seed)
     student = Student(teacher, cut, recipe.sizes, task.preprocessing.resolution)
-    document = {"recipe": asdict(recipe), "cut": asdict(cut), "data": task.source["sha256"]}
+    document = {
+        "recipe": asdict(recipe),
+        "cut": asdict(cut),
+        "data": task.source["sha256"],
+        "encoder": None,
+        "start": None,
+    }
     if encoder_of is not None:
         given = _weights(encoder_of)
         document["encoder"] = sha256_of(given)

@@ -131,6 +131,7 @@ def _judged(
         objective = joint_objective(student, teacher, given.price)
         how, _ = recipe.stages(task)
         train(model, objective, task, how, progress=Progress(), label="patches", beside=(teacher,))
+        student.prior.settle()
     else:
         folder.mkdir(exist_ok=True)
         recipe = StudentRecipe(given.published_price, given.query_epochs / 2, sizes)

@@ -196,7 +196,7 @@ def _end_to_end(student: Student, teacher: fx.GraphModule, beta: float) -> Objec
         with fast_products():
             logits = student.tail(student.decoder(noisy))
         loss = cross_entropy(logits.float(), y, 0.0) + beta * student.prior.bits(noisy) / len(x)
-        (loss + student.prior.quantile_loss()).backward()
+        loss.backward()
         return float(loss.detach())
 
     return objective
@@ -241,6 +241,7 @@ def _baseline(
     model, objective = WholeStage(student), make(student, teacher)
     train(model, objective, task, recipe, progress=Progress(), label="baseline", beside=(teacher,))
     if make is not _reduced:
+        student.prior.settle()
         latent = (sizes.channels, student.latent_side, student.latent_side)
         return _sent(student, student.prior.tables("benchmark", latent), task)
     right, lengths = 0, list[int]()

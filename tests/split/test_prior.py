@@ -92,3 +92,17 @@ def test_counts_are_above_zero_and_sum_up() -> None:
     assert counts.sum() == 2**PRECISION
     assert counts.min() == 1
     assert len(counts) == 5
+
+
+def test_quantiles_are_found_where_the_distribution_has_them() -> None:
+    torch.manual_seed(0)
+    prior = FactorisedPrior(3)
+    prior.spread(torch.tensor([0.5, 4.0, 60.0]))
+    prior.settle()
+    with torch.no_grad():
+        shares = torch.sigmoid(prior.logits(prior.quantiles).double())
+    torch.testing.assert_close(shares[:, 1], torch.full((3,), 0.5).double(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(shares[:, 0], torch.full((3,), 5e-10).double(), atol=0, rtol=0.05)
+    assert (prior.quantiles.diff(dim=1) > 0).all()
+    assert float(prior.quantile_loss().detach()) < 0.1
+    assert prior.quantiles[2, 2] > prior.quantiles[1, 2] > prior.quantiles[0, 2]
