@@ -47,8 +47,8 @@ from edgekit.training.losses import cross_entropy, distillation
 from tests.benchmarks.bench_cifar import Stages
 
 ROOT = Path(__file__).parents[2]
-JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 65, 80, 90)
-WEBP_QUALITIES = (0, 5, 10, 20, 30, 40, 50, 65, 80, 90)
+JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 65, 80, 90, 95, 98)
+WEBP_QUALITIES = (0, 5, 10, 20, 30, 40, 50, 65, 80, 90, 95)
 _WEBP_HEADERS = 30
 N_COUNTED = 8000
 Row = dict[str, Any]
