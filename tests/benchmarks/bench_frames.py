@@ -4,7 +4,7 @@
 
 Frames of random symbols under tables of integers, changed in bytes, cut off, added to, drawn whole, half of them with a
 checksum that holds again (seeded). Each must be read, and then be exactly what its symbols encode to, or be refused with
-FrameError within a second; memory must not grow.
+FrameError within a second; memory must not grow. Every second frame is of tables with contexts.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import psutil
 from edgekit.core.progress import Progress
 from edgekit.split import codec
 from edgekit.split.codec import FrameError
-from tests.split.test_codec import drawn, mutated, tables
+from tests.split.test_codec import drawn, in_context, mutated, tables
 
 SHAPE = (12, 8, 8)
 N_TIMED = 300
@@ -33,13 +33,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=1_000_000)
     given = parser.parse_args()
-    known, rng = tables(SHAPE), np.random.default_rng(0)
-    frames = [known.encode(drawn(seed, 1.0, SHAPE)) for seed in range(64)]
+    every, rng = (tables(SHAPE), in_context(tables(SHAPE))), np.random.default_rng(0)
+    frames = [every[seed % 2].encode(drawn(seed, 1.0, SHAPE)) for seed in range(64)]
     answers: Counter[str] = Counter()
     slowest_s, process, n = 0.0, psutil.Process(), given.frames
     resident: list[int] = []
     with Progress().track(n, "reading changed frames") as update:
         for index in range(n):
+            known = every[index % 2]
             frame = mutated(frames[index % len(frames)], known, rng)
             start_s = time.perf_counter()
             try:
@@ -67,9 +68,15 @@ def main() -> None:
 def _rates() -> dict[str, tuple[float, float]]:
     """Symbols per second of both coders, frames and checks included: encode, decode."""
     native, found = codec.constriction, {}
-    for name, module in (("constriction", native), ("python", None)):
+    plain, symbols = tables(SHAPE), [drawn(seed, 1.0, SHAPE) for seed in range(N_TIMED)]
+    contexts = in_context(plain)
+    for name, module, known in (
+        ("constriction", native, plain),
+        ("python", None, plain),
+        ("constriction, contexts", native, contexts),
+        ("python, contexts", None, contexts),
+    ):
         codec.constriction = module
-        known, symbols = tables(SHAPE), [drawn(seed, 1.0, SHAPE) for seed in range(N_TIMED)]
         start_s = time.perf_counter()
         frames = [known.encode(one) for one in symbols]
         middle_s = time.perf_counter()
