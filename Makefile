@@ -55,7 +55,8 @@ providers: $(VENV)/.installed-test
 aarch64: $(VENV)/.installed-test
 	@command -v qemu-aarch64-static >/dev/null || { $(call debian_package,qemu-user-static); }
 	@if [ "$$(id -u) $$(uname -sm)" = "0 Linux x86_64" ] && command -v apt-get >/dev/null; then \
-	tests/aarch64.sh .edgekit/aarch64 $(BIN)/python >/dev/null; \
+	tests/aarch64.sh .edgekit/aarch64 $(BIN)/python >/dev/null || \
+	echo "note: the aarch64 system could not be made: it takes Debian's packages for Python 3.11"; \
 	else echo "note: the aarch64 system is made on Debian as root only"; fi
 
 clean: ## remove the environment and everything that was built
