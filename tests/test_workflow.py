@@ -376,7 +376,8 @@ def test_robot_searches_without_a_supernet(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Metrics of a pool, candidates trained alone, the best of them exported."""
-    monkeypatch.setattr(pool, "_MOST_ARCHITECTURES", 5)
+    monkeypatch.setattr(pool, "_MOST_ARCHITECTURES", 3)
+    monkeypatch.setattr(pool, "_N_IMAGES", 16)
     effort = replace(
         ONE,
         supernet_images=0,
