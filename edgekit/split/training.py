@@ -188,6 +188,7 @@ def trained_student(
         stage(
             1, WholeStage(student), joint_objective(student, teacher, recipe.beta), first, student
         )
+        student.prior.settle()
     else:
         features = feature_objective(student, teacher, recipe.beta)
         stage(1, FeatureStage(student), features, first, student.tail)

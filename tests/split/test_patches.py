@@ -94,6 +94,9 @@ def test_images_and_classes_are_learnt_and_a_next_price_begins_there(
         losses = [float(nn.functional.cross_entropy(net(x), labels)) for net in (first, teacher)]
     assert bits[1] < 0.9 * bits[0]
     assert losses[0] < losses[1] - 0.01  # the teacher was never trained
+    with torch.no_grad():
+        halves = [one.prior.logits(one.prior.quantiles[:, 1:2]) for one in (first, second)]
+    assert max(float(half.abs().max()) for half in halves) < 1e-3  # medians of what was trained
     with pytest.raises(InputError, match="a student keeps its recipe"):
         trained_student(teacher, cut, task, dear, tmp_path / "b", progress=QUIET)
     with pytest.raises(InputError, match="a finished student is taken"):
