@@ -23,6 +23,7 @@ from edgekit.cli_options import (
 from edgekit.cli_tasks import check_data, check_out, command_line, load, normalised
 from edgekit.core.errors import InputError
 from edgekit.core.module_text import ModuleText
+from edgekit.core.precision import Precision
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.units import format_duration, parse_duration_s
@@ -70,6 +71,10 @@ def split(
     channels: Annotated[
         int | None, typer.Option("--channels", min=1, help="Channels of the latent.")
     ] = None,
+    encoder_precision: Annotated[
+        Precision,
+        typer.Option("--encoder-precision", help="int8: patches trained for it."),
+    ] = Precision.FP32,
     max_encoder_latency: Annotated[
         str | None,
         typer.Option("--max-encoder-latency", help="20us: search the sizes of patches; wall."),
@@ -117,6 +122,11 @@ def split(
             "a search for an encoder has a limit and a profile, got one of them; give "
             "--max-encoder-latency and --profile"
         )
+    if encoder_precision is Precision.INT8 and encoder_of:
+        raise InputError(
+            "an encoder that is taken has its own precision, got --encoder-of and "
+            "--encoder-precision int8; leave the second out"
+        )
     device, progress = Target(target), Progress(quiet=as_json)
     if Path(model).is_dir():
         if data or resolution or mean or std:
@@ -158,6 +168,7 @@ def split(
         encoder_of=encoder_of,
         cut=cut,
         sizes=sizes,
+        precision=encoder_precision,
         n_epochs=epochs,
         target=device,
         seed=seed,

@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 
 from edgekit.core.errors import InputError
+from edgekit.core.precision import Precision
 from edgekit.core.progress import Progress
 from edgekit.core.target import Target
 from edgekit.core.task import Task
@@ -58,6 +59,7 @@ def split_model(
     encoder_of: Path | str | None = None,
     cut: str | None = None,
     sizes: Recipe | None = None,
+    precision: Precision = Precision.FP32,
     n_epochs: float = 10,
     target: Target | str = "local",
     seed: int = 0,
@@ -84,6 +86,8 @@ def split_model(
         cut: name of the operation whose output the decoder replaces, see ``split.cutting.cuts``;
             None for the last one of the first stage. Patches have none: they are made images.
         sizes: of the bottleneck; None for patches, or those of ``encoder_of``.
+        precision: int8 trains an encoder of patches for int8, and it is written so whatever it
+            costs; else it is trained in float32, and written in int8 where that pays.
         n_epochs: of each of both stages.
         target: where the halves are timed.
         seed: of every random choice.
@@ -116,7 +120,9 @@ def split_model(
     known = None if source is None else recipe_in(source)
     used: Recipe = sizes or (known.sizes if known else PatchRecipe())
     prices = [known.beta] if known else betas
-    recipes = [StudentRecipe(beta, n_epochs, used, seed) for beta in prices]
+    weight_max = probe(target).int8_weight_max if precision is Precision.INT8 else None
+    weight_max = known.int8_weight_max if known else weight_max
+    recipes = [StudentRecipe(beta, n_epochs, used, seed, weight_max) for beta in prices]
     has_patches, start = isinstance(used, PatchRecipe), None
     if has_patches and cut is not None:
         raise InputError(f"patches are made images again, got --cut {cut}; leave it out")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from edgekit.cli_split import METHODS
 from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.task import Split as Data
@@ -20,6 +21,7 @@ from tests.line import Line, copied_fit, edgekit, patient
 
 pytestmark = pytest.mark.timeout(600)
 
+INT8 = ("--encoder-precision", "int8")
 MODULE = """
 import torch
 from torch import nn
@@ -44,6 +46,7 @@ def test_a_sweep_of_prices_gives_halves_that_were_measured(module: str, tmp_path
     out = tmp_path / "split"
     command = ["split", module, "--data", "digits", "--out", str(out), "--epochs", "1"]
     command += ["--channels", "4", "--price", "0.0001", "--price", "0.05", "--json"]
+    command += ["--encoder-precision", "int8"]
     done = edgekit(*command)
     assert done.exit_code == 0, done.stderr
     cheap, dear = done.json["splits"]
@@ -54,6 +57,7 @@ def test_a_sweep_of_prices_gives_halves_that_were_measured(module: str, tmp_path
         assert (halves / "device" / "encoder.onnx").is_file()
         assert (halves / "server" / "server.onnx").is_file()
         assert (halves / "proof.json").is_file()
+        assert "int8: trained for it" in (halves / "split.json").read_text()
     other = edgekit(*[part.replace("--epochs", "--seed") for part in command])
     assert other.exit_code == 2
     assert "a student keeps its recipe" in other.stderr
@@ -121,6 +125,11 @@ def test_a_network_of_a_run_is_split(line: Line, tmp_path: Path) -> None:
         (["--price", "1"], "a module is split with data"),
         (["--data", "digits", "--price", "1", "--candidate", "1-2"], "are for a run folder"),
         (["--data", "digits", "--price", "1", "--method", "best"], "a method is one of patches"),
+        (
+            ["--data", "digits", "--price", "1", "--method", METHODS[1], *INT8],
+            "trained for int8 with patches only",
+        ),
+        (["--encoder-of", "other", *INT8, "--data", "digits"], "its own precision"),
         (["--price", "1", "--max-encoder-latency", "20us"], "has a limit and a profile"),
         (["--max-encoder-latency", "20us"], "a search for an encoder needs --price"),
     ],

@@ -143,8 +143,8 @@ def write_halves(
     """Export both halves beside their place and move them there.
 
     Tables are made here, of the prior as it is: it must not be trained any more. Those of patches
-    get contexts where these pay. The encoder is in
-    int8 where that pays: faster beyond doubt, and within the tolerance on validation images.
+    get contexts where these pay. The encoder is in int8 if it was trained for that, or where it
+    pays: faster beyond doubt, and within the tolerance on validation images.
 
     Args:
         folder: absent or empty.
@@ -252,8 +252,11 @@ def _paying(
 ) -> tuple[ModelProto, str]:
     """The encoder in int8 or float32, and why."""
     images = task.preprocessing.apply(task.calibration.images)
-    weight_max = probe(target).int8_weight_max
+    trained = student.rounding
+    weight_max = trained.weight_max if trained else probe(target).int8_weight_max
     int8 = quantise_blocks(plain, ["encoder"], images, weight_max=weight_max)
+    if trained:
+        return int8, "int8: trained for it"
     split = task.validation.evenly(_N_JUDGED)
     cost = _top1(plain, student, split, task) - _top1(int8, student, split, task)
     found = compare_models(int8, plain, target, n_pairs=_N_PAIRS)

@@ -66,7 +66,7 @@ class PatchRecipe:
             raise InputError(f"a step is above 0, got {self.step}")
 
 
-class _Sum(nn.Module):
+class SumOf(nn.Module):
     """What is linear of a decoder, and what it learns to add."""
 
     def __init__(self, linear: nn.Conv2d, added: nn.Sequential) -> None:
@@ -74,6 +74,7 @@ class _Sum(nn.Module):
         self.linear, self.added = linear, added
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Both of ``(batch, ...)``, added."""
         found: torch.Tensor = self.linear(x) + self.added(x)
         return found
 
@@ -92,7 +93,7 @@ def patch_encoder(recipe: PatchRecipe) -> nn.Sequential:
         nn.ReLU(),
         nn.Conv2d(width, recipe.channels, 1),
     )
-    return nn.Sequential(_Sum(conv, added))
+    return nn.Sequential(SumOf(conv, added))
 
 
 def patch_decoder(recipe: PatchRecipe) -> nn.Sequential:
@@ -106,7 +107,7 @@ def patch_decoder(recipe: PatchRecipe) -> nn.Sequential:
         nn.Conv2d(inner, pixels, 3, 1, 1),
     )
     return nn.Sequential(
-        _Sum(nn.Conv2d(recipe.channels, pixels, 1), added), nn.PixelShuffle(recipe.downscale)
+        SumOf(nn.Conv2d(recipe.channels, pixels, 1), added), nn.PixelShuffle(recipe.downscale)
     )
 
 
@@ -132,9 +133,9 @@ def begin(
     _, vectors = torch.linalg.eigh(patches.T @ patches)
     components = vectors.flip(1)[:, :channels].float()
     outer, both = encoder[0], decoder[0]
-    conv = outer.linear if isinstance(outer, _Sum) else outer
+    conv = outer.linear if isinstance(outer, SumOf) else outer
     assert isinstance(conv, nn.Conv2d)
-    assert isinstance(both, _Sum)
+    assert isinstance(both, SumOf)
     first = (kernel - side) // 2
     inside = slice(first, first + side)
     conv.weight.zero_()
@@ -142,7 +143,7 @@ def begin(
         recipe.step
     )
     both.linear.weight.copy_((components * recipe.step)[:, :, None, None])
-    ends = [part.added[-1] for part in (outer, both) if isinstance(part, _Sum)]
+    ends = [part.added[-1] for part in (outer, both) if isinstance(part, SumOf)]
     for parameter in (both.linear.bias, *(p for end in ends for p in end.parameters())):
         if parameter is not None:
             parameter.zero_()

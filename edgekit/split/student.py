@@ -21,7 +21,9 @@ from edgekit.search.elastic.capture import with_outputs
 from edgekit.search.elastic.folding import folded
 from edgekit.split.bottleneck import Recipe, decoder, encoder
 from edgekit.split.cutting import Cut, levels_after, stage_ends, tail
+from edgekit.split.patches import PatchRecipe
 from edgekit.split.prior import FactorisedPrior
+from edgekit.split.rounding import EncoderRounding
 from edgekit.training.autocast import fast_products
 from edgekit.training.loop import Objective, Step
 from edgekit.training.losses import cross_entropy, distillation
@@ -38,12 +40,21 @@ class Student(nn.Module):
         cut: where the decoder takes over.
         recipe: sizes of the bottleneck.
         side: of the images, a multiple of the downscale.
+        int8_weight_max: largest magnitude of a weight, 1..127, of an encoder of patches that
+            computes as if it were int8; None for float32.
 
     Raises:
         InputError: sizes that do not fit together.
     """
 
-    def __init__(self, teacher: fx.GraphModule, cut: Cut, recipe: Recipe, side: int) -> None:
+    def __init__(
+        self,
+        teacher: fx.GraphModule,
+        cut: Cut,
+        recipe: Recipe,
+        side: int,
+        int8_weight_max: int | None = None,
+    ) -> None:
         super().__init__()
         if side % recipe.downscale:
             raise InputError(
@@ -51,7 +62,14 @@ class Student(nn.Module):
                 f"{side}; give another --resolution"
             )
         self.cut, self.recipe, self._side = cut, recipe, side
-        self.encoder = encoder(recipe)
+        self.encoder, self.rounding = encoder(recipe), None
+        if int8_weight_max is not None:
+            if not isinstance(recipe, PatchRecipe):
+                raise InputError(
+                    "an encoder is trained for int8 with patches only, got the sizes of another; "
+                    "leave int8 out: it is taken afterwards where it pays"
+                )
+            self.rounding = EncoderRounding(recipe, int8_weight_max)
         self.prior = FactorisedPrior(recipe.channels)
         self.decoder = decoder(recipe, cut.shape, side // recipe.downscale)
         self.tail = copy.deepcopy(tail(teacher, cut))
@@ -61,11 +79,17 @@ class Student(nn.Module):
         """Height and width of a latent."""
         return self._side // self.recipe.downscale
 
+    def latent(self, x: torch.Tensor) -> torch.Tensor:
+        """What the encoder makes of images, in its precision."""
+        found: torch.Tensor = (
+            self.encoder(x) if self.rounding is None else self.rounding(self.encoder, x)
+        )
+        return found
+
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
         """What the coder makes of images' latents: rounded around the medians."""
         medians = self.prior.medians[:, None, None]
-        latent: torch.Tensor = self.encoder(x)
-        return (latent - medians).round() + medians
+        return (self.latent(x) - medians).round() + medians
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, classes)`` by way of rounded latents."""
@@ -199,7 +223,7 @@ def _carried(
     if beta is None:
         with torch.no_grad():
             return student.rounded(x), x.new_zeros(())
-    latent = student.encoder(x)
+    latent = student.latent(x)
     noisy = latent + _noise(latent, step)
     return noisy, beta * student.prior.bits(noisy)
 

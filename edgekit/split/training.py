@@ -54,6 +54,8 @@ class StudentRecipe:
         n_epochs: of each of both stages, above 0; the paper takes 10.
         sizes: of the bottleneck: published, or of patches.
         seed: of weights, order and noise, 0 or more.
+        int8_weight_max: largest magnitude of a weight, 1..127, of an encoder of patches that is
+            trained for int8; None for float32.
 
     Raises:
         InputError: a value out of its range.
@@ -63,6 +65,7 @@ class StudentRecipe:
     n_epochs: float = 10
     sizes: Recipe = SMALL
     seed: int = 0
+    int8_weight_max: int | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.beta < float("inf") and 0 < self.n_epochs < float("inf")):
@@ -127,7 +130,8 @@ def trained_student(
         folder: checkpoints and ``student.safetensors`` are written there.
         encoder_of: folder of a finished student whose encoder and prior this one has too; they
             are not trained again, so that one device half serves several second halves.
-        start: folder of a finished student of another price: where its stage 1 begins.
+        start: folder of a finished student of another price or precision: where its stage 1
+            begins.
         progress: where bars are drawn.
 
     Raises:
@@ -135,7 +139,8 @@ def trained_student(
             a student of another recipe.
     """
     torch.manual_seed(recipe.seed)
-    student = Student(teacher, cut, recipe.sizes, task.preprocessing.resolution)
+    side = task.preprocessing.resolution
+    student = Student(teacher, cut, recipe.sizes, side, recipe.int8_weight_max).eval()
     document = {
         "recipe": asdict(recipe),
         "cut": asdict(cut),
@@ -149,7 +154,7 @@ def trained_student(
         _take_encoder(student, given)
     if start is not None:
         document["start"] = sha256_of(_weights(start))
-        student.load_state_dict(load_weights(_weights(start)))
+        student.load_state_dict(student.state_dict() | load_weights(_weights(start)))
     path = folder / RECIPE
     if not path.is_file():
         write_json(path, _KIND, _SCHEMA, document)
@@ -188,7 +193,10 @@ def trained_student(
         stage(
             1, WholeStage(student), joint_objective(student, teacher, recipe.beta), first, student
         )
-        student.prior.settle()
+        student.eval().prior.settle()
+        if student.rounding is not None:
+            calibration = to_tensor(task.calibration.images, task.preprocessing)
+            student.rounding.fix(student.encoder, calibration)
     else:
         features = feature_objective(student, teacher, recipe.beta)
         stage(1, FeatureStage(student), features, first, student.tail)
@@ -216,7 +224,8 @@ def _weights(folder: Path) -> Path:
 def _take_encoder(student: Student, path: Path) -> None:
     """Of patches the decoder too: it makes images, whatever network reads them."""
     weights = load_weights(path)
-    more = ("decoder",) if isinstance(student.recipe, PatchRecipe) else ()
+    more = ["decoder"] if isinstance(student.recipe, PatchRecipe) else []
+    more += [] if student.rounding is None else ["rounding"]
     try:
         for name in ("encoder", "prior", *more):
             part = {k.removeprefix(f"{name}."): v for k, v in weights.items()}

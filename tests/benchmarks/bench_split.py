@@ -30,16 +30,19 @@ from PIL import Image
 from torch import fx, nn
 
 from edgekit.core.progress import Progress
+from edgekit.core.target import Target
 from edgekit.core.task import Preprocessing, Split, Task
+from edgekit.devices.probe import probe
 from edgekit.search.elastic.capture import captured
 from edgekit.split.bottleneck import SMALL
 from edgekit.split.codec import HEADER_BYTES, Symbols, Tables
 from edgekit.split.contexts import with_contexts
 from edgekit.split.cutting import at_input, first_stage
 from edgekit.split.patches import PatchRecipe
+from edgekit.split.rounding import EncoderRounding
 from edgekit.split.student import Student, WholeStage, joint_objective
 from edgekit.split.training import StudentRecipe, begin_with, trained_student
-from edgekit.training.augment import evaluation_batches
+from edgekit.training.augment import evaluation_batches, to_tensor
 from edgekit.training.autocast import fast_products
 from edgekit.training.device import placed, training_device
 from edgekit.training.loop import Objective, Step, train
@@ -90,6 +93,10 @@ def main() -> None:
     if "baselines" in given.parts:
         for name, objective, sizes in _baselines(given.baseline_price):
             stage(name, partial(_baseline, task, teacher, objective, sizes, given))
+    if "int8" in given.parts:
+        start = given.work / f"patches-{given.baseline_price:g}"
+        for name, is_trained in (("float32", False), ("int8 afterwards", False), ("int8", True)):
+            stage(name, partial(_int8, task, teacher, given, start, name, is_trained))
     given.out.write_text(json.dumps(stage.done, indent=1))
     for name, row in stage.done.items():
         length = f", {row['payload_bytes']:.1f} bytes" if "payload_bytes" in row else ""
@@ -166,12 +173,40 @@ def _student(
     return plain | _sent(student, with_contexts(tables, _symbols(student, tables, task)), task)
 
 
+def _int8(
+    task: Task,
+    teacher: fx.GraphModule,
+    given: argparse.Namespace,
+    start: Path,
+    name: str,
+    is_trained: bool,
+) -> Row:
+    weight_max = probe(Target()).int8_weight_max
+    sizes = PatchRecipe()
+    recipe = StudentRecipe(
+        given.baseline_price,
+        given.baseline_epochs,
+        sizes,
+        int8_weight_max=weight_max if is_trained else None,
+    )
+    folder = given.work / ("encoder-int8" if is_trained else "encoder-float32")
+    student = trained_student(
+        teacher, at_input(teacher), task, recipe, folder, start=start, progress=Progress()
+    )
+    if name == "int8 afterwards":
+        student.rounding = EncoderRounding(sizes, weight_max).eval()
+        images = to_tensor(task.calibration.images, task.preprocessing)
+        student.rounding.fix(student.encoder, images)
+    latent = (sizes.channels, student.latent_side, student.latent_side)
+    return _sent(student, student.prior.tables("benchmark", latent), task)
+
+
 @torch.no_grad()
 def _symbols(student: Student, tables: Tables, task: Task) -> Symbols:
     """Of training images."""
     student.eval()
     batches = evaluation_batches(task.train.evenly(N_COUNTED), task.preprocessing)
-    latents = (latent for x, _ in batches for latent in student.encoder(x).numpy())
+    latents = (latent for x, _ in batches for latent in student.latent(x).numpy())
     return np.stack([tables.symbols(latent) for latent in latents])
 
 
@@ -259,7 +294,7 @@ def _sent(student: Student, tables: Tables, task: Task) -> Row:
     student.eval()
     right, lengths, information = 0, [], []
     for x, y in evaluation_batches(task.test, task.preprocessing):
-        latents = student.encoder(x).numpy()
+        latents = student.latent(x).numpy()
         frames = [tables.encode(tables.symbols(latent)) for latent in latents]
         lengths += [len(frame) - HEADER_BYTES for frame in frames]
         received: NDArray[np.float32] = np.stack(

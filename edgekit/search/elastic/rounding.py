@@ -105,7 +105,7 @@ class Rounded(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         """As the network's."""
         weights = {
-            target: _rounded_weight(self.net.get_parameter(target), self._weight_max)
+            target: rounded_weight(self.net.get_parameter(target), self._weight_max)
             for target in self._weights
         }
         return _Visitor(self.net, self._rounding.points, self._visit, weights).run(x)
@@ -115,7 +115,8 @@ class Rounded(nn.Module):
         return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, 0, 255)
 
 
-def _rounded_weight(weight: torch.Tensor, weight_max: int) -> torch.Tensor:
+def rounded_weight(weight: torch.Tensor, weight_max: int) -> torch.Tensor:
+    """A weight ``(out, ...)`` in int8 steps of each output channel; gradients pass."""
     without_bias = torch.zeros(len(weight), device=weight.device)
     scales = weight_scales(weight.detach(), without_bias, 1.0, weight_max=weight_max)
     zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
