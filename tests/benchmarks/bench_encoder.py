@@ -4,8 +4,8 @@
 
 The ResNet-20 of DATA on CIFAR-10. Encoders of patches are searched for under `--max-latency-us`, each trained for
 `--query-epochs`; then the default one is trained alike, and so is the published one (three convolutions with divisive
-normalisation, cut at the end of the first stage, both published stages for half of the epochs each). All are judged on
-2,500 validation images: accuracy, bits under their own prior, the loss that the search makes small; and timed side by side.
+normalisation, cut at the end of the first stage, both published stages for half of the epochs each). Searched and default
+are trained at each of `--prices` too, for bytes at equal accuracy, between these. All are judged on 2,500 validation images: accuracy, bits under their own prior, the loss that the search makes small; and timed side by side.
 Validation images were seen by the pretrained network, so that its accuracy on them is too high for all. Kept in the work
 folder; the same command goes on.
 """  # noqa: E501
@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import fx
@@ -52,7 +53,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--profile", required=True, help="folder or shipped name")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--price", type=float, default=1.6e-3)
+    parser.add_argument("--price", type=float, default=4e-4)
+    parser.add_argument("--prices", default="1e-4,2e-4,8e-4,1.6e-3")
     parser.add_argument("--published-price", type=float, default=1.28)
     parser.add_argument("--max-latency-us", type=float, default=20.0)
     parser.add_argument("--evaluations", type=int, default=10)
@@ -87,21 +89,36 @@ def main() -> None:
         "published": SMALL,
     }
     for name, one in sizes.items():
-        stage(name, partial(_judged, task, teacher, one, given, given.work / name))
+        price = given.published_price if name == "published" else given.price
+        stage(name, partial(_judged, task, teacher, one, given, price))
+        for other in map(float, given.prices.split(",") if name != "published" else ()):
+            stage(f"{name} {other:g}", partial(_judged, task, teacher, one, given, other))
     models = {
         name: encoder_model(_student(task, teacher, one), task.preprocessing.resolution)
         for name, one in sizes.items()
     }
     figures = measure_models(models, target, patience_s=300, max_lost=0)
     rows = {name: stage.done[name] | {"p50_s": figures[name].p50_s} for name in sizes}
-    given.out.write_text(
-        json.dumps({"tried": [_tried(search.space, one) for one in tried], "rows": rows}, indent=1)
-    )
+    document = {"tried": [_tried(search.space, one) for one in tried], "rows": rows}
+    given.out.write_text(json.dumps(document | {"prices": stage.done}, indent=1))
     for name, row in rows.items():
         print(
             f"{name:>10}: encoder {1e6 * row['p50_s']:.1f} us in float32, "
             f"{row['bytes']:.1f} bytes, {row['top1_validation']:.2%}, loss {row['loss']:.4f}"
         )
+    curves = {name: _curve(stage.done, name) for name in ("searched", "default")}
+    worst = max(accuracies[0] for accuracies, _ in curves.values())
+    best_of_all = min(accuracies[-1] for accuracies, _ in curves.values())
+    for accuracy in np.linspace(worst, best_of_all, 4):
+        found = {name: np.interp(accuracy, *curve) for name, curve in curves.items()}
+        print(f"at {accuracy:.2%}: " + ", ".join(f"{n} {b:.1f} bytes" for n, b in found.items()))
+
+
+def _curve(rows: dict[str, Row], name: str) -> tuple[list[float], list[float]]:
+    """Accuracies of an encoder over prices, ascending, and bytes."""
+    of = [row for key, row in rows.items() if key.split()[0] == name]
+    points = sorted((row["top1_validation"], row["bytes"]) for row in of)
+    return [accuracy for accuracy, _ in points], [n_bytes for _, n_bytes in points]
 
 
 def _tried(space: EncoderSpace, one: Any) -> Row:
@@ -121,20 +138,21 @@ def _student(task: Task, teacher: fx.GraphModule, sizes: Recipe) -> Student:
 
 
 def _judged(
-    task: Task, teacher: fx.GraphModule, sizes: Recipe, given: argparse.Namespace, folder: Path
+    task: Task, teacher: fx.GraphModule, sizes: Recipe, given: argparse.Namespace, price: float
 ) -> Row:
     if isinstance(sizes, PatchRecipe):
         student = _student(task, teacher, sizes)
         begin_with(student, task)
-        recipe = StudentRecipe(given.price, given.query_epochs, sizes)
+        recipe = StudentRecipe(price, given.query_epochs, sizes)
         model = WholeStage(student)
-        objective = joint_objective(student, teacher, given.price)
+        objective = joint_objective(student, teacher, price)
         how, _ = recipe.stages(task)
         train(model, objective, task, how, progress=Progress(), label="patches", beside=(teacher,))
         student.prior.settle()
     else:
+        folder = given.work / "published"
         folder.mkdir(exist_ok=True)
-        recipe = StudentRecipe(given.published_price, given.query_epochs / 2, sizes)
+        recipe = StudentRecipe(price, given.query_epochs / 2, sizes)
         student = trained_student(
             teacher, first_stage(teacher), task, recipe, folder, progress=Progress()
         )
