@@ -28,7 +28,7 @@ from edgekit.split.codec import (
 
 GOLDEN = Path(__file__).parent / "golden_frames.json"
 SHAPE = (6, 4, 5)
-SLICE_S = 3.0
+SLICE_S = 30.0
 
 
 def tables(shape: tuple[int, int, int] = SHAPE, model: str = "test") -> Tables:
