@@ -16,8 +16,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ except ImportError:
 PRECISION = 24
 """Bits of a probability, the most the coder has: 16 lose 1.65 % of 680 bytes."""
 MAX_SYMBOL = 2**24
+MAX_SIZE = 8
+"""Magnitude that contexts count a greater symbol as."""
 MAX_PAYLOAD_BYTES = 2**16 - 1
 MAX_TABLES_BYTES = 2**24
 MAX_SIDE = 255
@@ -50,20 +53,59 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """Tables of a channel by what lies around a symbol.
+    """Tables of a channel by what was coded before a symbol.
+
+    Two figures choose the table: the mean of the symbols around it (``levels`` says which are
+    coded before), 0 where there are none; and the size that is expected of it, a weighted sum of
+    the sizes of the symbols at the same place in the channels before, and around. A size is a
+    magnitude, at most ``MAX_SIZE``.
 
     Attributes:
-        thresholds: int64, ascending, of ``12 * mean`` of what lies around, one less than classes.
-        counts: for each class, as of ``Tables``.
+        means: int64, ascending thresholds of ``12 * mean``.
+        sizes: int64, ascending thresholds of the weighted sum.
+        weights: ``(2, channel + 2)`` int64 for channel number ``channel``, each at most
+            ``MAX_SYMBOL``: of the sizes in the channels before, of ``12 * mean`` of those around,
+            and what is added; first for places that have none around, then for the others.
+        counts: as of ``Tables``, for each class of sizes one for each class of means.
     """
 
-    thresholds: NDArray[np.int64]
+    means: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    weights: NDArray[np.int64]
     counts: tuple[NDArray[np.int64], ...]
 
     @cached_property
     def intervals(self) -> list[_Intervals]:
         """By class."""
         return [_Intervals(row) for row in self.counts]
+
+    @cached_property
+    def rows(self) -> NDArray[np.float64]:
+        """Counts by class, for constriction."""
+        return np.stack(self.counts).astype(np.float64)
+
+    def expected(self, before: NDArray[Any]) -> NDArray[Any]:
+        """What sizes ``(..., channel, places)`` of channels before tell: ``(..., 2, places)``."""
+        found: NDArray[Any] = self.weights[:, :-2] @ before + self.weights[:, -1:]
+        return found
+
+    def classes(
+        self, row: NDArray[np.int64], expected: NDArray[Any], level: Level
+    ) -> NDArray[np.int64]:
+        """Of the places of a level.
+
+        Args:
+            row: ``(..., places)`` symbols of the channel; those of earlier levels are read.
+            expected: ``(..., 2, places)``, of ``expected``.
+            level: of ``levels``.
+        """
+        size, mean = expected[..., level.kind, level.positions], 0
+        if level.kind:
+            near = means(np.stack([row, sizes(row)]), level)
+            size, mean = size + self.weights[1, -2] * near[1], near[0]
+        by_size = self.sizes.searchsorted(size, "right") * (len(self.means) + 1)
+        found: NDArray[np.int64] = by_size + self.means.searchsorted(mean, "right")
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +119,8 @@ class Tables:
         lowest: ``(channels,)`` int32, the first symbol of each table.
         counts: for each channel the probabilities of its symbols and of all others, in
             ``2**-PRECISION``: int64 above 0, at least 2, that sum to ``2**PRECISION``.
-        contexts: for each channel other tables of as many symbols, for those places that have
-            places around them which are coded before (see ``levels``), or None. Empty for none.
+        contexts: for each channel other tables of as many symbols, by what is coded before, or
+            None. Empty for none.
 
     Raises:
         ValueError: values out of these ranges.
@@ -107,15 +149,25 @@ class Tables:
         if self.contexts and len(self.contexts) != channels:
             raise ValueError(f"each channel has a context or None, got {len(self.contexts)}")
         rows = list(self.counts)
-        for row, context in zip(self.counts, self.contexts, strict=False):
+        for channel, context in enumerate(self.contexts):
+            row = self.counts[channel]
             if context is None:
                 continue
-            steps = np.diff(context.thresholds)
-            alike = {one.shape for one in context.counts} == {row.shape}
-            if not alike or len(context.counts) != len(steps) + 2 or (steps <= 0).any():
+            ascend = all((np.diff(one) > 0).all() for one in (context.means, context.sizes))
+            n_classes = (len(context.means) + 1) * (len(context.sizes) + 1)
+            if (
+                {one.shape for one in context.counts} != {row.shape}
+                or not ascend
+                or len(context.counts) != n_classes
+            ):
                 raise ValueError(
-                    "a context has ascending thresholds and one table more, each of the symbols "
-                    f"of its channel, got {len(context.thresholds)} and {len(context.counts)}"
+                    "a context has ascending thresholds and a table for each pair of classes, of "
+                    f"the symbols of its channel, got {len(context.counts)} for {n_classes}"
+                )
+            if context.weights.shape != (2, channel + 2) or not _are_small(context.weights):
+                raise ValueError(
+                    f"a context of channel {channel} has two rows of {channel + 2} weights of at "
+                    f"most {MAX_SYMBOL}, got {context.weights.shape}"
                 )
             rows += context.counts
         for row in rows:
@@ -208,7 +260,9 @@ class Tables:
             document["contexts"] = [
                 context
                 and {
-                    "thresholds": context.thresholds.tolist(),
+                    "means": context.means.tolist(),
+                    "sizes": context.sizes.tolist(),
+                    "weights": context.weights.tolist(),
                     "counts": [row.tolist() for row in context.counts],
                 }
                 for context in self.contexts
@@ -266,8 +320,9 @@ class Tables:
         return "a frame has the checksum of its content, this one was changed on the way"
 
     def _coded(self, symbols: Symbols) -> bytes:
-        parts: list[tuple[Symbols, _Intervals]] = []
+        parts: list[tuple[Symbols, _Choice]] = []
         escaped: list[int] = []
+        before = np.zeros((len(symbols), symbols[0].size), np.int64)
         places = symbols.reshape(len(symbols), -1) - self.lowest[:, None]
         for channel, row in enumerate(places):
             n_known = len(self.counts[channel]) - 1
@@ -275,7 +330,8 @@ class Tables:
             if outside.any():
                 escaped += [_folded(p, n_known) for p in row[outside].tolist()]
                 row[outside] = n_known
-            parts += [(row[where], intervals) for where, intervals in self._runs(channel, row)]
+            runs = self._runs(channel, row, before)
+            parts += [(row[where], tables) for where, tables in runs]
         for value in escaped:
             chunks = _chunks(value)
             parts += [(np.array([chunk], np.int32), _uniform(bits)) for chunk, bits in chunks]
@@ -287,9 +343,10 @@ class Tables:
         read = _reader(words) if constriction is None else _native_reader(words)
         channels, height, width = self.shape
         places = np.zeros((channels, height * width), np.int32)
+        before = places.astype(np.int64)
         for channel, row in enumerate(places):
-            for where, intervals in self._runs(channel, row):
-                row[where] = read(intervals, row[where].size)
+            for where, tables in self._runs(channel, row, before):
+                row[where] = read(tables, row[where].size)
         symbols: Symbols = places + self.lowest[:, None]
         for channel, row in enumerate(places):
             n_known = len(self.counts[channel]) - 1
@@ -300,72 +357,96 @@ class Tables:
                 symbols[channel, place] = symbol
         return symbols.reshape(self.shape)
 
-    def _runs(self, channel: int, row: Symbols) -> Iterator[tuple[Any, _Intervals]]:
-        """Where symbols of a channel lie that are coded by one table, one after another.
+    def _runs(
+        self, channel: int, row: Symbols, before: NDArray[np.int64]
+    ) -> Iterator[tuple[Any, _Choice]]:
+        """Where symbols of a channel lie that are coded at once, one after another, and by what.
 
         What was coded before must stand in ``row``, as places in the table, when the next is asked
-        for; a symbol outside the table stands there as what it is coded by.
+        for; a symbol outside the table stands there as what it is coded by. ``before`` holds the
+        sizes of earlier channels; those of this one are left there at the end.
         """
         context = self.contexts[channel] if self.contexts else None
-        plain = self._intervals[channel]  # type: ignore[attr-defined]
+        lowest = int(self.lowest[channel])
         if context is None:
-            yield slice(None), plain
-            return
-        for positions, around, n_around in levels(*self.shape[1:]):
-            if not n_around.any():
-                yield positions, plain
-                continue
-            classes = np.searchsorted(context.thresholds, means(row, around, n_around), "right")
-            for one in sorted(set(classes.tolist())):
-                yield positions[classes == one], context.intervals[one]
+            yield slice(None), self._intervals[channel]  # type: ignore[attr-defined]
+        else:
+            expected = context.expected(before[:channel])
+            for level in levels(*self.shape[1:]):
+                now = row.astype(np.int64) + lowest
+                yield level.positions, _Chosen(context, context.classes(now, expected, level))
+        if self.contexts:
+            before[channel] = sizes((row + lowest).astype(np.int64))
 
 
-_Level = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+class Level(NamedTuple):
+    """Places of a channel that are coded at once.
+
+    Attributes:
+        positions: int64, in a flat channel.
+        around: ``(n, 4)`` int64, positions around each that are in earlier levels (any where there
+            are fewer than four).
+        factors: ``(n, 4)`` int64, 12 over how many there are, 0 for the others.
+        kind: 1 if there are any, 0 in the first level.
+    """
+
+    positions: NDArray[np.int64]
+    around: NDArray[np.int64]
+    factors: NDArray[np.int64]
+    kind: int
 
 
 @cache
-def levels(height: int, width: int) -> list[_Level]:
+def levels(height: int, width: int) -> list[Level]:
     """Places of a channel in the order that contexts need: every other one first.
 
-    Of each level the flat positions, the up to four positions around each that are in earlier
-    levels (any where there are fewer), and how many there are. First every other row of every
-    other column, without any; then those between four of them, by the corners; then the rest, by
-    the sides.
+    First every other row of every other column, with nothing around; then those between four of
+    them, by the corners; then the rest, by the sides.
     """
     rows, columns = (axis.ravel() for axis in np.indices((height, width)))
     corners = ((-1, -1), (-1, 1), (1, -1), (1, 1))
     sides = ((-1, 0), (1, 0), (0, -1), (0, 1))
     even, odd = (rows % 2 + columns % 2 == 0), (rows % 2) * (columns % 2) == 1
-    found: list[_Level] = []
+    found: list[Level] = []
     for chosen, offsets in ((even, ()), (odd, corners), (~(even | odd), sides)):
         positions = np.flatnonzero(chosen)
         around = np.zeros((len(positions), 4), np.int64)
-        n_around = np.zeros(len(positions), np.int64)
-        for down, right in offsets:
+        is_there = np.zeros((len(positions), 4), np.int64)
+        for index, (down, right) in enumerate(offsets):
             y, x = rows[positions] + down, columns[positions] + right
-            inside = np.flatnonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
-            around[inside, n_around[inside]] = y[inside] * width + x[inside]
-            n_around[inside] += 1
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            around[:, index] = np.where(inside, y * width + x, 0)
+            is_there[:, index] = inside
         if len(positions):
-            found.append((positions, around, n_around))
+            factors = is_there * (12 // np.maximum(is_there.sum(axis=1, keepdims=True), 1))
+            found.append(Level(positions, around, factors, int(bool(offsets))))
     return found
 
 
-def means(
-    row: Symbols, around: NDArray[np.int64], n_around: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """``12 * mean`` of what lies around, in integers."""
-    is_there = np.arange(4) < n_around[:, None]
-    total = (row[around].astype(np.int64) * is_there).sum(axis=1)
-    found: NDArray[np.int64] = total * (12 // np.maximum(n_around, 1))
+def means(values: NDArray[np.int64], level: Level) -> NDArray[np.int64]:
+    """``12 * mean`` of what lies around: ``(..., places)`` to those of a level; 0 in the first."""
+    found: NDArray[np.int64] = (values[..., level.around] * level.factors).sum(axis=-1)
     return found
+
+
+def sizes(symbols: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Magnitudes, at most ``MAX_SIZE``."""
+    return np.minimum(np.abs(symbols), MAX_SIZE)
+
+
+def _are_small(weights: NDArray[np.int64]) -> bool:
+    return bool((np.abs(weights) <= MAX_SYMBOL).all())
 
 
 def _context(document: Any) -> Context | None:
     if document is None:
         return None
-    counts = tuple(np.array(row, np.int64) for row in document["counts"])
-    return Context(np.array(document["thresholds"], np.int64), counts)
+    means, sizes, weights = (
+        np.array(document[name], np.int64) for name in ("means", "sizes", "weights")
+    )
+    return Context(
+        means, sizes, weights, tuple(np.array(row, np.int64) for row in document["counts"])
+    )
 
 
 class _Intervals:
@@ -389,6 +470,53 @@ class _Intervals:
             self._counts.astype(np.float64), perfect=False
         )
 
+    def each(self, n: int) -> Iterator[list[int]]:
+        """Ends for each of some symbols."""
+        return repeat(self.ends, n)
+
+    def encode(self, encoder: Any, places: Symbols) -> None:
+        """With constriction."""
+        encoder.encode(places, self.native)
+
+    def decode(self, decoder: Any, n: int) -> Symbols:
+        """With constriction."""
+        found: Symbols = decoder.decode(self.native, n)
+        return found
+
+
+class _Chosen:
+    """A table of a context for each of some symbols.
+
+    Args:
+        context: has them.
+        classes: of each symbol.
+    """
+
+    def __init__(self, context: Context, classes: NDArray[np.int64]) -> None:
+        self._context, self._classes = context, classes
+
+    def each(self, n: int) -> Iterator[list[int]]:
+        """Ends for each of the symbols."""
+        return (self._context.intervals[one].ends for one in self._classes.tolist())
+
+    def encode(self, encoder: Any, places: Symbols) -> None:
+        """With constriction."""
+        encoder.encode(places, _family(), self._context.rows[self._classes])
+
+    def decode(self, decoder: Any, n: int) -> Symbols:
+        """With constriction."""
+        found: Symbols = decoder.decode(_family(), self._context.rows[self._classes])
+        return found
+
+
+_Choice = _Intervals | _Chosen
+
+
+@cache
+def _family() -> Any:
+    """Constriction's tables that are given with the symbols."""
+    return constriction.stream.model.Categorical(perfect=False)
+
 
 class _Uniform(_Intervals):
     """All numbers of so many bits, at most ``_CHUNK_BITS``."""
@@ -407,23 +535,22 @@ def _uniform(bits: int) -> _Uniform:
     return _Uniform(bits)
 
 
-def _native_interval(parts: list[tuple[Symbols, _Intervals]]) -> tuple[int, int, int]:
+def _native_interval(parts: list[tuple[Symbols, _Choice]]) -> tuple[int, int, int]:
     """Lower end, width and bits of the number that a range coder narrows down to."""
     encoder = constriction.stream.queue.RangeEncoder()
-    for places, intervals in parts:
-        encoder.encode(places, intervals.native)
+    for places, tables in parts:
+        tables.encode(encoder, places)
     n_words, (low, width) = encoder.pos()
     certain = encoder.get_compressed()[:n_words].astype(">u4").tobytes()
     whole = int.from_bytes(certain, "big") << _STATE_BITS
     return whole + int(low), int(width), _STATE_BITS + _WORD_BITS * n_words
 
 
-def _interval(parts: list[tuple[Symbols, _Intervals]]) -> tuple[int, int, int]:
+def _interval(parts: list[tuple[Symbols, _Choice]]) -> tuple[int, int, int]:
     """As ``_native_interval``; a carry goes into the words that are written."""
     low, width, words = 0, 2**_STATE_BITS - 1, list[int]()
-    for places, intervals in parts:
-        ends = intervals.ends
-        for place in places.tolist():
+    for places, tables in parts:
+        for place, ends in zip(places.tolist(), tables.each(len(places)), strict=True):
             scale = width >> PRECISION
             low += scale * ends[place]
             width = scale * (ends[place + 1] - ends[place])
@@ -456,28 +583,24 @@ def _shortest(low: int, width: int, n_bits: int) -> bytes:
     return value.to_bytes(n_bits // 8, "big").rstrip(b"\0")
 
 
-_Read = Callable[[_Intervals, int], Symbols]
-"""The next symbols of a table; raises where the bytes hold none."""
+_Read = Callable[[_Choice, int], Symbols]
+"""The next symbols of tables; raises where the bytes hold none."""
 
 
 def _native_reader(words: NDArray[np.uint32]) -> _Read:
     decoder = constriction.stream.queue.RangeDecoder(words)
 
-    def read(intervals: _Intervals, n: int) -> Symbols:
-        found: Symbols = decoder.decode(intervals.native, n)
-        return found
-
-    return read
+    return lambda tables, n: tables.decode(decoder, n)
 
 
 def _reader(words: NDArray[np.uint32]) -> _Read:
     first, second, *rest = words.tolist()
     left, point, width = iter(rest), first << _WORD_BITS | second, 2**_STATE_BITS - 1
 
-    def read(intervals: _Intervals, n: int) -> Symbols:
+    def read(tables: _Choice, n: int) -> Symbols:
         nonlocal point, width
-        ends, found = intervals.ends, np.empty(n, np.int32)
-        for index in range(n):
+        found = np.empty(n, np.int32)
+        for index, ends in enumerate(tables.each(n)):
             scale = width >> PRECISION
             quantile = point // scale
             if quantile >= 2**PRECISION:

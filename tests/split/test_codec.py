@@ -90,9 +90,14 @@ def test_the_ends_of_the_range_come_back() -> None:
 
 
 def in_context(known: Tables) -> Tables:
-    """The same with contexts in every other channel, of three classes each."""
+    """The same with contexts in every other channel, of three by two classes each."""
     contexts = [
-        Context(np.array([-6, 15]), tuple(np.roll(row, shift) for shift in range(3)))
+        Context(
+            np.array([-6, 15]),
+            np.array([900 * channel]),
+            np.array([[300] * channel + [0, 40], [200] * channel + [25, -90]]),
+            tuple(np.roll(row, shift) for shift in range(6)),
+        )
         if channel % 2
         else None
         for channel, row in enumerate(known.counts)
@@ -114,27 +119,32 @@ def test_contexts_come_back_and_are_other_frames(shape: tuple[int, int, int]) ->
 
 
 def test_a_context_has_the_symbols_of_its_channel() -> None:
-    known = tables()
-    for context in (
-        Context(np.array([0]), (known.counts[1], known.counts[2])),
-        Context(np.array([0, 1]), (known.counts[1], known.counts[1])),
-        Context(np.array([1, 0]), (known.counts[1],) * 3),
+    known, none = tables(), np.zeros(0, np.int64)
+    weights, own = np.zeros((2, 3), np.int64), known.counts[1]
+    for context, rule in (
+        (Context(np.array([0]), none, weights, (own, known.counts[2])), "a table for each pair"),
+        (Context(np.array([0, 1]), none, weights, (own,) * 2), "a table for each pair"),
+        (Context(none, np.array([0, 1]), weights, (own,) * 2), "a table for each pair"),
+        (Context(np.array([1, 0]), none, weights, (own,) * 3), "ascending thresholds"),
+        (Context(none, np.array([1, 1]), weights, (own,) * 3), "ascending thresholds"),
+        (Context(none, none, weights[:, :2], (own,)), "two rows of 3 weights"),
+        (Context(none, none, weights + MAX_SYMBOL + 1, (own,)), "at most 16777216"),
+        (Context(np.array([0]), none, weights, (own, own + 1)), "sum to"),
     ):
-        with pytest.raises(ValueError, match="ascending thresholds"):
+        with pytest.raises(ValueError, match=rule):
             replace(known, contexts=(None, context, None, None, None, None))
-    wrong = Context(np.array([0]), (known.counts[1], known.counts[1] + 1))
-    with pytest.raises(ValueError, match="sum to"):
-        replace(known, contexts=(None, wrong, None, None, None, None))
     with pytest.raises(ValueError, match="each channel has a context"):
         replace(known, contexts=(None,))
 
 
 def test_frames_of_earlier_versions_are_still_written_and_read() -> None:
     golden = json.loads(GOLDEN.read_text())
-    assert len(golden) == 8
-    for seed, text in golden.items():
-        assert tables().encode(drawn(int(seed))).hex() == text
-        assert (tables().decode(bytes.fromhex(text)) == drawn(int(seed))).all()
+    assert list(golden) == ["plain", "in context"]
+    for known, frames in zip((tables(), in_context(tables())), golden.values(), strict=True):
+        assert len(frames) == 8
+        for seed, text in frames.items():
+            assert known.encode(drawn(int(seed))).hex() == text
+            assert (known.decode(bytes.fromhex(text)) == drawn(int(seed))).all()
 
 
 def test_a_payload_is_as_long_as_its_information_and_three_bits() -> None:
