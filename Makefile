@@ -30,7 +30,7 @@ demo: $(VENV)/.installed ## fit a network for this machine on scikit-learn's dig
 test: $(VENV)/.installed-test providers browser database aarch64 lint ## every check that CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test ## ruff: rules and format
 	$(BIN)/ruff check .
