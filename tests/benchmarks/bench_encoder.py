@@ -109,6 +109,9 @@ def main() -> None:
     curves = {name: _curve(stage.done, name) for name in ("searched", "default")}
     worst = max(accuracies[0] for accuracies, _ in curves.values())
     best_of_all = min(accuracies[-1] for accuracies, _ in curves.values())
+    if worst > best_of_all:
+        print("no accuracy is between the prices of both: bytes at equal accuracy are not known")
+        return
     for accuracy in np.linspace(worst, best_of_all, 4):
         found = {name: np.interp(accuracy, *curve) for name, curve in curves.items()}
         print(f"at {accuracy:.2%}: " + ", ".join(f"{n} {b:.1f} bytes" for n, b in found.items()))
