@@ -97,7 +97,7 @@ def test_compare_models(line: Line, tmp_path: Path) -> None:
 
 
 def test_fit_vit(line: Line, tmp_path: Path, run_briefly: Callable[..., str]) -> None:
-    few = ("--steps", "20", "--images", "500", "--evaluations", "1", "--table", "2")
+    few = ("--steps", "5", "--images", "100", "--evaluations", "1", "--table", "2")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     assert "on test images" in run_briefly("fit_vit.py", *given, *few)
 
@@ -112,10 +112,10 @@ def test_fit_transformers_cnn(line: Line, tmp_path: Path, run_briefly: Callable[
 def test_fit_cifar_resnet(
     line: Line, data_dir: Path, tmp_path: Path, run_briefly: Callable[..., str]
 ) -> None:
-    few = ("--images", "500", "--evaluations", "1", "--table", "2")
+    few = ("--images", "100", "--evaluations", "1", "--table", "2")
     given = ("--profile", line.profile_folder, "--out", tmp_path, "--max-latency", "1s")
     weights = data_dir / "weights" / "cifar10_resnet20.safetensors"
-    some = parquet.read_table(data_dir / "cifar10" / "test-00000-of-00001.parquet")[:2_000]
+    some = parquet.read_table(data_dir / "cifar10" / "test-00000-of-00001.parquet")[:800]
     parquet.write_table(some, tmp_path / "some.parquet")
     printed = run_briefly("fit_cifar_resnet.py", tmp_path / "some.parquet", weights, *given, *few)
     assert "12 widths, 7 branches, 11 blocks" in printed
