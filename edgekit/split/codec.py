@@ -153,7 +153,10 @@ class Tables:
             row = self.counts[channel]
             if context is None:
                 continue
-            ascend = all((np.diff(one) > 0).all() for one in (context.means, context.sizes))
+            ascend = all(
+                one.ndim == 1 and (one[1:] > one[:-1]).all()
+                for one in (context.means, context.sizes)
+            )
             n_classes = (len(context.means) + 1) * (len(context.sizes) + 1)
             if (
                 {one.shape for one in context.counts} != {row.shape}
@@ -164,10 +167,12 @@ class Tables:
                     "a context has ascending thresholds and a table for each pair of classes, of "
                     f"the symbols of its channel, got {len(context.counts)} for {n_classes}"
                 )
-            if context.weights.shape != (2, channel + 2) or not _are_small(context.weights):
+            weights = context.weights
+            are_small = (weights >= -MAX_SYMBOL) & (weights <= MAX_SYMBOL)
+            if weights.shape != (2, channel + 2) or not are_small.all():
                 raise ValueError(
                     f"a context of channel {channel} has two rows of {channel + 2} weights of at "
-                    f"most {MAX_SYMBOL}, got {context.weights.shape}"
+                    f"most {MAX_SYMBOL}, got {weights.shape}"
                 )
             rows += context.counts
         for row in rows:
@@ -343,7 +348,7 @@ class Tables:
         read = _reader(words) if constriction is None else _native_reader(words)
         channels, height, width = self.shape
         places = np.zeros((channels, height * width), np.int32)
-        before = places.astype(np.int64)
+        before = np.zeros(places.shape, np.int64)
         for channel, row in enumerate(places):
             for where, tables in self._runs(channel, row, before):
                 row[where] = read(tables, row[where].size)
@@ -432,10 +437,6 @@ def means(values: NDArray[np.int64], level: Level) -> NDArray[np.int64]:
 def sizes(symbols: NDArray[np.int64]) -> NDArray[np.int64]:
     """Magnitudes, at most ``MAX_SIZE``."""
     return np.minimum(np.abs(symbols), MAX_SIZE)
-
-
-def _are_small(weights: NDArray[np.int64]) -> bool:
-    return bool((np.abs(weights) <= MAX_SYMBOL).all())
 
 
 def _context(document: Any) -> Context | None:

@@ -129,6 +129,8 @@ def test_a_context_has_the_symbols_of_its_channel() -> None:
         (Context(none, np.array([1, 1]), weights, (own,) * 3), "ascending thresholds"),
         (Context(none, none, weights[:, :2], (own,)), "two rows of 3 weights"),
         (Context(none, none, weights + MAX_SYMBOL + 1, (own,)), "at most 16777216"),
+        (Context(none, none, weights + np.iinfo(np.int64).min, (own,)), "at most 16777216"),
+        (Context(np.zeros((1, 1), np.int64), none, weights, (own,) * 2), "ascending thresholds"),
         (Context(np.array([0]), none, weights, (own, own + 1)), "sum to"),
     ):
         with pytest.raises(ValueError, match=rule):
