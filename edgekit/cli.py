@@ -317,7 +317,7 @@ def export(
 
 @app.command()
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, or the halves of a split.")],
     data: DataText,
     target: TargetText = "local",
     max_latency: MaxLatency = None,
@@ -334,10 +334,18 @@ def verify(
     check_data(data)
     if report is not None:
         check_out(report.parent)
+    progress = Progress(quiet=as_json)
+    if (bundle / "split.json").is_file():
+        if limits.limited or report:
+            raise InputError(
+                f"halves are verified without limits and without a page, {bundle} holds halves, "
+                "got --max-latency, --max-size, --max-memory or --report; leave them out"
+            )
+        cli_split.verify_halves_of(bundle, data, device, progress, as_json=as_json)
+        return
     from edgekit.export.bundle import Bundle
     from edgekit.workflow import verify_bundle, write_verify_report
 
-    progress = Progress(quiet=as_json)
     opened = Bundle.open(bundle)
     made = opened.manifest.provenance.task
     side = opened.preprocessing.resolution

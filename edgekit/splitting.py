@@ -25,6 +25,7 @@ from edgekit.devices.shipped import profile_folder
 from edgekit.report.fitted import split_report
 from edgekit.report.page import render_split, write_report
 from edgekit.search.elastic.capture import captured
+from edgekit.search.space import PRECISIONS
 from edgekit.split.bottleneck import Recipe
 from edgekit.split.cutting import Cut, at_input, cut_named, first_stage
 from edgekit.split.halves import MANIFEST, Halves, HalvesProof, verify_halves, write_halves
@@ -111,10 +112,13 @@ def split_model(
             "both the same"
         )
     source = None if encoder_of is None else Path(encoder_of)
-    if bool(betas) == (source is not None) or (source and sizes):
+    if bool(betas) == (source is not None) or (
+        source and (sizes or precision is not Precision.FP32)
+    ):
         raise InputError(
-            "a split has prices of bits, or the encoder, price and sizes of another one, got "
-            f"prices {list(betas)} and the encoder of {source}; give one of both"
+            "a split has prices of bits, or the encoder, price, sizes and precision of another "
+            f"one, got prices {list(betas)}, the encoder of {source}, sizes {sizes} and "
+            f"{precision}; give one of both"
         )
     taken = None if source is None else _taken(source, task)
     known = None if source is None else recipe_in(source)
@@ -135,7 +139,7 @@ def split_model(
         )
         start = folder if has_patches and source is None else None
         there = folder / HALVES
-        origin = {"recipe": asdict(recipe), "cut": place.name, "data": task.source["sha256"]}
+        origin = {"recipe": asdict(recipe), "cut": place.name}
         halves = (
             Halves.open(there)
             if (there / MANIFEST).is_file()
@@ -162,11 +166,11 @@ def find_encoder(
     target: Target | str = "local",
     seed: int = 0,
     progress: Progress | None = None,
-) -> PatchRecipe:
-    """Search the sizes of an encoder of patches under a limit on its latency.
+) -> tuple[PatchRecipe, Precision]:
+    """Search sizes and precision of an encoder of patches under a limit on its latency.
 
-    Each that is tried is trained for a short while, quantised if its precision gene says so, and
-    measured; the predictor of the profile keeps those that are too slow from being tried.
+    Each that is tried is trained for a short while in its precision, and measured; the predictor
+    of the profile keeps those that are too slow from being tried.
 
     Args:
         net: as ``split_model`` takes it.
@@ -205,10 +209,12 @@ def find_encoder(
     )
     best = found.best(found.run(n_evaluations))
     words = found.space.words(best.candidate)["encoder"]
+    precision = PRECISIONS[best.candidate.genes[-1]]
     progress.say(
-        f"encoder {words}: loss {best.loss:.3f}, measured p50 {format_duration(best.latency_s)}"
+        f"encoder {words}, {precision}: loss {best.loss:.3f}, measured p50 "
+        f"{format_duration(best.latency_s)}"
     )
-    return found.space.sizes(best.candidate.genes)
+    return found.space.sizes(best.candidate.genes), precision
 
 
 def _place(teacher: fx.GraphModule, cut: str | None, has_patches: bool) -> Cut:

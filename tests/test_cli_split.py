@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,16 @@ import torch
 from torch import nn
 
 from edgekit.cli_split import METHODS
+from edgekit.core.candidate import Candidate
 from edgekit.core.errors import InputError
 from edgekit.core.progress import Progress
 from edgekit.core.task import Split as Data
 from edgekit.core.task import Task
+from edgekit.search.space import PRECISIONS
 from edgekit.split.bottleneck import SMALL, BottleneckRecipe, Recipe
 from edgekit.split.patches import PatchRecipe
+from edgekit.split.searching import SEARCHED, EncoderSpace
+from edgekit.split.training import recipe_in
 from edgekit.splitting import split_model
 from tests.line import Line, copied_fit, edgekit, patient
 
@@ -58,9 +63,37 @@ def test_a_sweep_of_prices_gives_halves_that_were_measured(module: str, tmp_path
         assert (halves / "server" / "server.onnx").is_file()
         assert (halves / "proof.json").is_file()
         assert "int8: trained for it" in (halves / "split.json").read_text()
+    verified = edgekit("verify", dear["halves"], "--data", "digits", "--json")
+    assert verified.exit_code == 0, verified.stderr
+    same = ("top1_test", "payload_bytes", "largest_payload_bytes")
+    assert {name: verified.json[name] for name in same} == {name: dear[name] for name in same}
+    limited = edgekit("verify", dear["halves"], "--data", "digits", "--max-size", "1MB")
+    assert limited.exit_code == 2
+    assert "halves are verified without limits" in limited.stderr
+    with (Path(dear["halves"]) / "device" / "encoder.onnx").open("ab") as file:
+        file.write(b"x")
+    changed = edgekit("verify", dear["halves"], "--data", "digits")
+    assert changed.exit_code == 5
+    assert "device/encoder.onnx must be the file that was written" in changed.stderr
     other = edgekit(*[part.replace("--epochs", "--seed") for part in command])
     assert other.exit_code == 2
     assert "a student keeps its recipe" in other.stderr
+
+
+def test_an_encoder_is_searched_under_a_limit(module: str, line: Line, tmp_path: Path) -> None:
+    out = tmp_path / "split"
+    command = ["split", module, "--data", "digits", "--out", out, "--price", "0.001", "--json"]
+    command += ["--profile", line.profile_folder, "--evaluations", "2"]
+    command += ["--epochs", "0.1", "--query-epochs", "0.1"]
+    done = edgekit(*command, "--max-encoder-latency", "1s")
+    assert done.exit_code == 0, done.stderr
+    (row,) = done.json["splits"]
+    assert 0 < row["encoder_p50_s"] < 1
+    best = min(json.loads((out / SEARCHED).read_text())["tried"].items(), key=lambda one: one[1])
+    genes = Candidate.parse(best[0]).genes
+    recipe = recipe_in(out / "price-0.001")
+    assert recipe.sizes == EncoderSpace(32).sizes(genes)
+    assert (recipe.int8_weight_max is not None) == (PRECISIONS[genes[-1]] == "int8")
 
 
 def test_a_place_that_is_no_cut_is_refused(module: str, tmp_path: Path) -> None:
@@ -129,7 +162,8 @@ def test_a_network_of_a_run_is_split(line: Line, tmp_path: Path) -> None:
             ["--data", "digits", "--price", "1", "--method", METHODS[1], *INT8],
             "trained for int8 with patches only",
         ),
-        (["--encoder-of", "other", *INT8, "--data", "digits"], "its own precision"),
+        (["--encoder-of", "other", *INT8, "--data", "digits"], "sizes and precision of another"),
+        (["--price", "1", "--max-encoder-latency", "20us", *INT8], "patches and their precision"),
         (["--price", "1", "--max-encoder-latency", "20us"], "has a limit and a profile"),
         (["--max-encoder-latency", "20us"], "a search for an encoder needs --price"),
     ],

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -61,12 +62,14 @@ class Halves:
         tables: what both have.
         preprocessing: from an image to the encoder's input.
         labels: class names in the order of the outputs.
+        seed: of the splits of the data they were trained on.
     """
 
     folder: Path
     tables: Tables
     preprocessing: Preprocessing
     labels: tuple[str, ...]
+    seed: int
 
     @classmethod
     def open(cls, folder: Path) -> Halves:
@@ -76,9 +79,17 @@ class Halves:
             InputError: no halves are there.
             VerificationFailed: a file is missing or changed.
         """
-        records = read_json(folder / MANIFEST, _KIND, _SCHEMA).get("files")
+        manifest = read_json(folder / MANIFEST, _KIND, _SCHEMA)
+        records = manifest.get("files")
         if not isinstance(records, dict):
             raise InputError(f"{folder / MANIFEST} names no files; split again")
+        made: Any = manifest.get("provenance")
+        try:
+            seed = int(made["data"]["seed"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"halves know the seed of their data, {folder / MANIFEST} does not; split again"
+            ) from error
         for name, digest in records.items():
             path = folder / name
             inside = path.resolve().is_relative_to(folder.resolve())
@@ -98,7 +109,7 @@ class Halves:
         if not isinstance(labels, list):
             raise InputError(f"labels are a list of names, {folder} holds something else")
         names = tuple(map(str, labels))
-        return cls(folder, tables, Preprocessing.from_json(document), names)
+        return cls(folder, tables, Preprocessing.from_json(document), names, seed)
 
     def model(self, name: str) -> bytes:
         """``ENCODER`` or ``REST``."""
@@ -181,7 +192,7 @@ def write_halves(
             "created_at": utc_now(),
             "versions": versions(),
             "git_revision": git_revision(),
-            "provenance": {**provenance, "encoder": note},
+            "provenance": {**provenance, "data": dict(task.source), "encoder": note},
             "files": {path.relative_to(beside).as_posix(): sha256_of(path) for path in paths},
         }
         write_json(beside / MANIFEST, _KIND, _SCHEMA, manifest)
@@ -298,7 +309,11 @@ def verify_halves(
         TooNoisy: a latency cannot be had.
     """
     if halves.labels != task.labels:
-        raise InputError("the task must have the classes of the halves; give the same data")
+        raise InputError(
+            f"halves are verified on their {len(halves.labels)} classes, "
+            f"{', '.join(halves.labels[:3])} and so on, got {len(task.labels)}, "
+            f"{', '.join(task.labels[:3])} and so on; give data of the same"
+        )
     encoder, rest = halves.model(ENCODER), halves.model(REST)
     timed = measure_models(
         {ENCODER: encoder, REST: rest}, target, patience_s=LONG_PATIENCE_S, max_lost=0

@@ -41,9 +41,8 @@ from edgekit.search.strategies.bayes import BayesStrategy
 from edgekit.split.cutting import at_input
 from edgekit.split.halves import encoder_model
 from edgekit.split.patches import COLOURS, PatchRecipe
-from edgekit.split.student import Student, WholeStage, joint_objective
-from edgekit.split.training import StudentRecipe, begin_with
-from edgekit.training.loop import train
+from edgekit.split.student import Student
+from edgekit.split.training import StudentRecipe, begin_with, train_patches
 
 SEARCHED = "encoders.json"
 _KIND, _SCHEMA = "edgekit-encoders", 1
@@ -141,7 +140,7 @@ class EncoderSpace:
 
 @dataclass(frozen=True, slots=True)
 class TriedEncoder:
-    """An encoder that was trained for a short while and measured.
+    """An encoder that was trained for a short while, in its precision, and measured.
 
     Attributes:
         candidate: its genes in an ``EncoderSpace``.
@@ -259,7 +258,8 @@ class EncoderSearch:
         torch.manual_seed(self.recipe.seed)
         side = self.task.preprocessing.resolution
         cut = at_input(self.teacher)
-        return Student(self.teacher, cut, self.space.sizes(genes), side).eval()
+        weight_max = self.weight_max if PRECISIONS[genes[-1]] is Precision.INT8 else None
+        return Student(self.teacher, cut, self.space.sizes(genes), side, weight_max).eval()
 
     def _model(self, student: Student, precision: Precision) -> ModelProto:
         preprocessing = self.task.preprocessing
@@ -310,17 +310,15 @@ class EncoderSearch:
     def _evaluated(self, candidate: Candidate) -> Values:
         student = self._student(candidate.genes)
         begin_with(student, self.task)
-        train(
-            WholeStage(student),
-            joint_objective(student, self.teacher, self.recipe.beta),
+        train_patches(
+            student,
+            self.teacher,
             self.task,
-            self.recipe.stages(self.task)[0],
-            progress=self.progress,
+            self.recipe,
             label=f"encoder {self.space.words(candidate)['encoder']}",
-            beside=(self.teacher,),
+            progress=self.progress,
         )
-        student.prior.settle()
-        model = self._model(student.eval(), PRECISIONS[candidate.genes[-1]])
+        model = self._model(student, PRECISIONS[candidate.genes[-1]])
         measured = measure_models({"encoder": model}, self.target, patience_s=300, max_lost=0)
         return self._loss(student, model), measured["encoder"].p50_s
 

@@ -154,7 +154,7 @@ def trained_student(
         _take_encoder(student, given)
     if start is not None:
         document["start"] = sha256_of(_weights(start))
-        student.load_state_dict(student.state_dict() | load_weights(_weights(start)))
+        _begin_as(student, _weights(start))
     path = folder / RECIPE
     if not path.is_file():
         write_json(path, _KIND, _SCHEMA, document)
@@ -190,13 +190,15 @@ def trained_student(
     elif isinstance(recipe.sizes, PatchRecipe):
         if start is None:
             begin_with(student, task)
-        stage(
-            1, WholeStage(student), joint_objective(student, teacher, recipe.beta), first, student
+        train_patches(
+            student,
+            teacher,
+            task,
+            recipe,
+            label=f"price {recipe.beta:g}, stage 1",
+            checkpoint=folder / "student-1.part",
+            progress=progress,
         )
-        student.eval().prior.settle()
-        if student.rounding is not None:
-            calibration = to_tensor(task.calibration.images, task.preprocessing)
-            student.rounding.fix(student.encoder, calibration)
     else:
         features = feature_objective(student, teacher, recipe.beta)
         stage(1, FeatureStage(student), features, first, student.tail)
@@ -205,6 +207,43 @@ def trained_student(
     for number in (1, 2):
         (folder / f"student-{number}.part").unlink()
     return student.eval()
+
+
+def train_patches(
+    student: Student,
+    teacher: fx.GraphModule,
+    task: Task,
+    recipe: StudentRecipe,
+    *,
+    label: str,
+    checkpoint: Path | None = None,
+    progress: Progress,
+) -> None:
+    """Stage 1 of patches, and what is found of the trained: quantiles, and ranges for int8.
+
+    Args:
+        student: of patches; in evaluation mode afterwards.
+        teacher: captured; not changed.
+        task: its training split is read, and its calibration images for int8.
+        recipe: price, epochs and seed.
+        label: of the bar.
+        checkpoint: as ``edgekit.training.loop.train`` takes it.
+        progress: where the bar is drawn.
+    """
+    train(
+        WholeStage(student),
+        joint_objective(student, teacher, recipe.beta),
+        task,
+        recipe.stages(task)[0],
+        progress=progress,
+        label=label,
+        checkpoint=checkpoint,
+        beside=(student, teacher),
+    )
+    student.eval().prior.settle()
+    if student.rounding is not None:
+        calibration = to_tensor(task.calibration.images, task.preprocessing)
+        student.rounding.fix(student.encoder, calibration)
 
 
 def begin_with(student: Student, task: Task) -> None:
@@ -219,6 +258,17 @@ def _weights(folder: Path) -> Path:
     if not path.is_file():
         raise InputError(f"a finished student is taken, {folder} holds none; give another folder")
     return path
+
+
+def _begin_as(student: Student, path: Path) -> None:
+    """Take the weights of another student; ranges for int8 are found anew."""
+    own, weights = student.state_dict(), load_weights(path)
+    try:
+        student.load_state_dict(own | {name: weights[name] for name in own if name in weights})
+    except RuntimeError as error:
+        raise InputError(
+            f"a student begins as one of its sizes, {path} holds one of others; give another one"
+        ) from error
 
 
 def _take_encoder(student: Student, path: Path) -> None:

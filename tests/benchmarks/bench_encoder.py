@@ -35,10 +35,9 @@ from edgekit.split.cutting import at_input, first_stage
 from edgekit.split.halves import encoder_model
 from edgekit.split.patches import PatchRecipe
 from edgekit.split.searching import EncoderSearch, EncoderSpace
-from edgekit.split.student import Student, WholeStage, joint_objective
-from edgekit.split.training import StudentRecipe, begin_with, trained_student
+from edgekit.split.student import Student
+from edgekit.split.training import StudentRecipe, begin_with, train_patches, trained_student
 from edgekit.training.augment import evaluation_batches
-from edgekit.training.loop import train
 from tests.benchmarks.bench_cifar import Stages
 from tests.benchmarks.bench_split import teacher_of
 
@@ -156,11 +155,7 @@ def _judged(
         student = _student(task, teacher, sizes)
         begin_with(student, task)
         recipe = StudentRecipe(price, epochs, sizes)
-        model = WholeStage(student)
-        objective = joint_objective(student, teacher, price)
-        how, _ = recipe.stages(task)
-        train(model, objective, task, how, progress=Progress(), label="patches", beside=(teacher,))
-        student.prior.settle()
+        train_patches(student, teacher, task, recipe, label="patches", progress=Progress())
     else:
         folder = given.work / "published"
         folder.mkdir(exist_ok=True)

@@ -177,5 +177,5 @@ def test_halves_replace_nothing(halves: Halves, student: Student, task: Task) ->
 
 def test_other_classes_are_refused(halves: Halves, task: Task) -> None:
     other = replace(task, labels=("a", *task.labels[1:]))
-    with pytest.raises(InputError, match="classes of the halves"):
+    with pytest.raises(InputError, match="their 10 classes, 0, 1, 2 and so on, got 10, a, 1"):
         verify_halves(halves, Target(), other, progress=QUIET)
